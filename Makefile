@@ -1,0 +1,45 @@
+# make run | test | check | setup | lock | clean. Nothing else has to be installed by hand.
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PAGE := src/taskgraph/server/graphiql/index.html
+
+.PHONY: run test check setup lock clean schema
+
+run: setup  ## set-up, then one machine with everything: databases, demo data, server
+	$(BIN)/taskgraph dev --demo
+
+test: setup  ## set-up, then the whole suite
+	$(BIN)/pytest
+
+check: setup  ## format, lint, types, schema
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/taskgraph schema --check schema.graphql
+
+setup: .venv/installed $(PAGE)  ## environment and GraphiQL only
+
+# --require-hashes: what is installed is byte for byte what was locked. The stamp is written last, so a broken set-up starts over.
+.venv/installed: requirements.lock requirements-dev.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed; install it and try again" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "error: this Python cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(PAGE): web/package.json web/package-lock.json $(wildcard web/*.html web/*.js web/*.ts web/*.tsx web/*.css web/src/*)
+	@if command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20)'; then \
+	  cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build; \
+	else echo "note: Node 20 or newer was not found, so GraphiQL is not built; install Node and run make again. The API works without it."; fi
+
+lock:  ## resolve pyproject.toml's ranges anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra embedded --group dev -c requirements.lock -o requirements-dev.lock
+
+schema:  ## print the schema from code
+	$(BIN)/taskgraph schema > schema.graphql
+
+clean:  ## what set-up and runs have made; a data folder is kept: remove .taskgraph by hand
+	rm -rf .venv web/node_modules src/taskgraph/server/graphiql .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""A self-hosted GraphQL API server for task management."""

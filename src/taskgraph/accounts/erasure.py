@@ -1,0 +1,43 @@
+"""Erasing an account: each domain removes what it holds about a user; the user goes last, so that a crash half-way can be repeated."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from bson import ObjectId
+
+from taskgraph.storage.mongo import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How many documents an erasure removed."""
+
+    sessions: int = 0
+    tasks: int = 0
+    events: int = 0
+
+    def __add__(self, other: "Removed") -> "Removed":
+        return Removed(self.sessions + other.sessions, self.tasks + other.tasks, self.events + other.events)
+
+
+Eraser = Callable[[Database, ObjectId], Awaitable[Removed]]
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """The erasers of the other domains, in the order in which they run."""
+
+    erasers: Sequence[Eraser] = ()
+
+    async def erase(self, db: Database, user_id: ObjectId) -> Removed:
+        """Removes every document and reference of a user. May be repeated; not one transaction, as it may be millions of documents."""
+        sessions = await db["sessions"].delete_many({"userId": user_id})
+        removed = Removed(sessions=sessions.deleted_count)
+        for eraser in self.erasers:
+            removed += await eraser(db, user_id)
+        await db["users"].delete_one({"_id": user_id})
+        # A write that was under way when the sessions ended may have landed since.
+        for eraser in self.erasers:
+            removed += await eraser(db, user_id)
+        late = await db["sessions"].delete_many({"userId": user_id})
+        return replace(removed, sessions=removed.sessions + late.deleted_count)

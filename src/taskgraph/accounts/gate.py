@@ -1,0 +1,58 @@
+"""Who may come in: an access token over HTTP or WebSocket, or the session cookie of a browser on an allowed origin."""
+
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+
+from taskgraph.accounts import cookies, sessions
+from taskgraph.accounts.live_sessions import LiveSession, LiveSessions
+from taskgraph.accounts.tokens import AccessTokens
+from taskgraph.context import Context, Resources, Viewer
+from taskgraph.errors import Unauthenticated
+from taskgraph.server.gate import Caller, Reply
+from taskgraph.settings import Settings
+from taskgraph.storage.mongo import Database
+
+SCHEME = "bearer "
+
+
+class AccountGate:
+    """The Gate of server/gate.py, backed by accounts."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._settings = resources[Settings]
+
+    async def admit(self, authorization: str | None) -> Caller:
+        """The caller behind `Bearer <access token>`; anonymous without a value; Unauthenticated for a bad one."""
+        if not authorization:
+            return Caller()
+        if not authorization.lower().startswith(SCHEME):
+            raise Unauthenticated("Send the access token as Authorization: Bearer <token>.")
+        claims = self._resources[AccessTokens].verify(authorization[len(SCHEME) :].strip())
+        return _caller(await self._resources[LiveSessions].of(claims), claims.expires_at)
+
+    async def admit_by_cookie(self, connection: HTTPConnection) -> Caller:
+        """The caller behind the session cookie, which is not spent; anonymous without a cookie or from a foreign origin."""
+        token = cookies.read(connection, self._settings)
+        if token is None or not self._is_allowed_origin(connection):
+            return Caller()
+        session = await sessions.holder(self._resources[Database], token)
+        if session is None:
+            return Caller()
+        return _caller(self._resources[LiveSessions].remember(session), session["expiresAt"])
+
+    def context(self, caller: Caller, connection: HTTPConnection, reply: Reply) -> Context:
+        """A fresh context for one operation."""
+        viewer = caller.viewer if isinstance(caller.viewer, Viewer) else None
+        return Context(self._resources, viewer, connection, reply)
+
+    def _is_allowed_origin(self, connection: HTTPConnection) -> bool:
+        """Browsers send cookies along with WebSockets that foreign pages open; only the Origin tells them apart."""
+        origin = connection.headers.get("origin", "")
+        return origin in self._settings.allowed_origins or urlsplit(origin).netloc == connection.headers.get("host")
+
+
+def _caller(session: LiveSession, expires_at: datetime) -> Caller:
+    return Caller(Viewer(session.user_id, session.id), expires_at, session.ended)

@@ -1,0 +1,88 @@
+"""Which sessions are live, known to this process without asking MongoDB for each request.
+
+A session is read when it is first seen and then believed until the change stream reports its end, which takes milliseconds;
+while the change stream is interrupted nothing is believed for longer than BELIEVED_SECONDS.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from bson import ObjectId, Timestamp
+
+from taskgraph.accounts import sessions
+from taskgraph.accounts.tokens import Claims
+from taskgraph.errors import Unauthenticated
+from taskgraph.storage.change_tail import Change, Subscription
+from taskgraph.storage.mongo import Database, Document
+
+REMEMBERED = 50_000
+BELIEVED_SECONDS = 10.0
+
+
+@dataclass(eq=False, slots=True)
+class LiveSession:
+    """A session of a signed-in user. `ended` is set the moment this process learns that it is over."""
+
+    id: ObjectId
+    user_id: ObjectId
+    checked_at: float
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class LiveSessions:
+    """At most REMEMBERED sessions; the one unused for longest is forgotten first, and simply read again."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._known: OrderedDict[ObjectId, LiveSession] = OrderedDict()
+
+    @property
+    def subscription(self) -> Subscription:
+        """What the change stream should report: sessions that ended or were deleted."""
+        ended = {"operationType": "update", "updateDescription.updatedFields.endedAt": {"$exists": True}}
+        return Subscription("sessions", {"$or": [ended, {"operationType": "delete"}]}, self._receive, self._restart)
+
+    async def of(self, claims: Claims) -> LiveSession:
+        """The session of a verified access token; Unauthenticated when it is over."""
+        known = self._known.get(claims.session_id)
+        if known is None or time.monotonic() - known.checked_at > BELIEVED_SECONDS:
+            document = await sessions.live_session(self._db, claims.session_id)
+            if document is None:
+                self.end(claims.session_id)
+                raise Unauthenticated("The session has ended; sign in again.")
+            known = self.remember(document)
+        self._known.move_to_end(claims.session_id)
+        if known.user_id != claims.user_id:
+            raise Unauthenticated("The access token is not valid; sign in again.")
+        return known
+
+    def remember(self, document: Document) -> LiveSession:
+        """Believes a session just written or read."""
+        session = self._known.get(document["_id"])
+        if session is None:
+            session = LiveSession(document["_id"], document["userId"], time.monotonic())
+            self._known[session.id] = session
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        session.checked_at = time.monotonic()
+        return session
+
+    def end(self, session_id: ObjectId) -> None:
+        """Forgets a session and tells who waits for its end."""
+        if session := self._known.pop(session_id, None):
+            session.ended.set()
+
+    def end_all_of(self, user_id: ObjectId, *, keep: ObjectId | None = None) -> None:
+        """The same for every session of a user but `keep`."""
+        for session in [each for each in self._known.values() if each.user_id == user_id and each.id != keep]:
+            self.end(session.id)
+
+    def _receive(self, change: Change) -> None:
+        self.end(change.detail["documentKey"]["_id"])
+
+    def _restart(self, _time: Timestamp) -> None:
+        # Ends may have been missed: believe nothing, read each session again when it is next seen.
+        for session in self._known.values():
+            session.checked_at = 0.0

@@ -1,0 +1,75 @@
+"""Password hashing that can neither stall the server nor be used to exhaust it."""
+
+import asyncio
+import unicodedata
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import argon2
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from taskgraph.errors import Busy
+
+Result = TypeVar("Result")
+
+# OWASP's minimum for argon2id. Raising these upgrades each account's hash at its next login.
+MEMORY_KIB = 19_456
+PASSES = 2
+LANES = 1
+THREADS = 2
+QUEUE = 64
+RETRY_AFTER_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the password is right, and whether its hash should be made anew with today's parameters."""
+
+    is_right: bool
+    is_outdated: bool = False
+
+
+class PasswordHasher:
+    """argon2id on two threads behind a bounded queue; a full queue is `Busy`, so that a login storm is no outage."""
+
+    def __init__(self, *, memory_kib: int = MEMORY_KIB, passes: int = PASSES, queue: int = QUEUE) -> None:
+        self._argon2 = argon2.PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=LANES, type=argon2.Type.ID)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="argon2")
+        self._places = THREADS + queue
+        # An unknown e-mail address is checked against this, so that it takes as long as a known one.
+        self._nobody = self._argon2.hash("nobody has this password")
+
+    async def hash(self, password: str) -> str:
+        """A new hash in PHC format; ~30 ms of one thread."""
+        return await self._run(lambda: self._argon2.hash(_normal(password)))
+
+    async def verify(self, stored_hash: str | None, password: str) -> Verdict:
+        """Compares in ~30 ms, whether or not there is a stored hash."""
+        return await self._run(lambda: self._verify(stored_hash, _normal(password)))
+
+    def close(self) -> None:
+        """Waits for what is being hashed."""
+        self._threads.shutdown()
+
+    def _verify(self, stored_hash: str | None, password: str) -> Verdict:
+        try:
+            self._argon2.verify(stored_hash or self._nobody, password)
+        except (VerificationError, InvalidHashError):
+            return Verdict(is_right=False)
+        return Verdict(is_right=stored_hash is not None, is_outdated=self._argon2.check_needs_rehash(stored_hash or self._nobody))
+
+    async def _run(self, work: Callable[[], Result]) -> Result:
+        if self._places == 0:
+            raise Busy("Too many sign-ins at once; try again shortly.", retry_after_seconds=RETRY_AFTER_SECONDS)
+        self._places -= 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._places += 1
+
+
+def _normal(password: str) -> str:
+    """The same password typed on another keyboard or system is the same password."""
+    return unicodedata.normalize("NFKC", password)

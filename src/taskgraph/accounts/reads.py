@@ -1,0 +1,24 @@
+"""Reading users. A user is found by their own id, or because a document the viewer may see names them."""
+
+from collections.abc import Sequence
+
+from bson import ObjectId
+
+from taskgraph.accounts.model import IGNORING_CASE
+from taskgraph.storage.mongo import Database, Document
+
+
+async def users_by_id(db: Database, ids: Sequence[ObjectId]) -> list[Document | None]:
+    """The users in the order of `ids`, None for who is gone; one query. The ids must come from documents the viewer may see."""
+    found = {user["_id"]: user for user in await db["users"].find({"_id": {"$in": list(set(ids))}}).to_list()}
+    return [found.get(user_id) for user_id in ids]
+
+
+async def user(db: Database, user_id: ObjectId) -> Document | None:
+    """One user."""
+    return await db["users"].find_one({"_id": user_id})
+
+
+async def user_by_email(db: Database, email: str) -> Document | None:
+    """The account with this address in any case; index email."""
+    return await db["users"].find_one({"email": email}, collation=IGNORING_CASE)

@@ -1,0 +1,156 @@
+"""Sessions: opened by a sign-in, carried on by refresh tokens, ended by their user. MongoDB holds them; nothing here is cached."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bson import ObjectId
+
+from taskgraph.accounts.model import Session
+from taskgraph.accounts.tokens import SALT_BYTES, RefreshToken
+from taskgraph.errors import ErrorCode, Problem, Refused
+from taskgraph.storage import clock
+from taskgraph.storage.mongo import Database, Document
+
+# Two tabs may spend the same token at the same moment; later than this, a spent token means that somebody else has it.
+GRACE_SECONDS = 10
+USER_AGENT_CHARACTERS = 200
+
+
+class RefreshRefused(Refused):
+    """The refresh token is unknown, expired or of an ended session."""
+
+    def __init__(self) -> None:
+        super().__init__(Problem(ErrorCode.BAD_CREDENTIALS, "This refresh token is not valid; sign in again."))
+
+
+class TokenReused(Refused):
+    """A spent refresh token came back, so the session has been ended for whoever holds its tokens."""
+
+    def __init__(self) -> None:
+        super().__init__(Problem(ErrorCode.TOKEN_REUSED, "This refresh token was used before; the session has been ended. Sign in again."))
+
+
+class SessionNotFound(Refused):
+    """There is no such live session of this user."""
+
+    def __init__(self) -> None:
+        super().__init__(Problem(ErrorCode.NOT_FOUND, "You have no such session.", ("input", "id")))
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A session and the token that carries it on."""
+
+    session: Document
+    refresh_token: RefreshToken
+
+
+async def open_session(
+    db: Database, user_id: ObjectId, *, ttl_seconds: int, ip: str | None = None, user_agent: str | None = None
+) -> Granted:
+    """A new session, stored with majority before its tokens exist anywhere else."""
+    token, now = RefreshToken.new(), clock.now()
+    session = Session(
+        user_id=user_id,
+        handle=token.handle_digest,
+        token_hash=token.digest,
+        created_at=now,
+        last_used_at=now,
+        expires_at=now + timedelta(seconds=ttl_seconds),
+        ip=ip,
+        user_agent=user_agent and user_agent[:USER_AGENT_CHARACTERS],
+    ).model_dump_doc()
+    await db["sessions"].insert_one(session)
+    return Granted(session, token)
+
+
+async def refresh(db: Database, text: str, *, ttl_seconds: int) -> Granted:
+    """Spends a refresh token: the same session with its next token. RefreshRefused, or TokenReused after ending the session."""
+    token, now = RefreshToken.parse(text), clock.now()
+    if token is None:
+        raise RefreshRefused
+    salt = secrets.token_bytes(SALT_BYTES)
+    rotated = await db["sessions"].find_one_and_update(
+        {"handle": token.handle_digest, "tokenHash": token.digest, "endedAt": None, "expiresAt": {"$gt": now}},
+        {
+            "$set": {
+                "tokenHash": token.successor(salt).digest,
+                "previousHash": token.digest,
+                "salt": salt,
+                "lastUsedAt": now,
+                "expiresAt": now + timedelta(seconds=ttl_seconds),
+            }
+        },
+        return_document=True,
+    )
+    if rotated is not None:
+        return Granted(rotated, token.successor(salt))
+    return await _spent_token(db, token, now)
+
+
+async def holder(db: Database, text: str) -> Document | None:
+    """The live session whose refresh token this is, without spending it."""
+    token = RefreshToken.parse(text)
+    if token is None:
+        return None
+    session = await _session_with_handle(db, token, clock.now())
+    if session is not None and (session["tokenHash"] == token.digest or _is_in_grace(session, token, clock.now())):
+        return session
+    return None
+
+
+async def live_session(db: Database, session_id: ObjectId) -> Document | None:
+    """The session, unless it has ended or expired."""
+    return await db["sessions"].find_one({"_id": session_id, "endedAt": None, "expiresAt": {"$gt": clock.now()}})
+
+
+async def sessions_by_key(db: Database, keys: Sequence[tuple[ObjectId, ObjectId]]) -> list[Document | None]:
+    """The live sessions for pairs of user and session id; one query, None for what is not there or not this user's."""
+    wanted = {"_id": {"$in": [session_id for _, session_id in keys]}, "endedAt": None, "expiresAt": {"$gt": clock.now()}}
+    found = {(each["userId"], each["_id"]): each for each in await db["sessions"].find(wanted).to_list()}
+    return [found.get(key) for key in keys]
+
+
+async def sessions_of(db: Database, user_id: ObjectId) -> list[Document]:
+    """The user's live sessions, used last first; at most 100, of which nobody has more."""
+    live = {"userId": user_id, "endedAt": None, "expiresAt": {"$gt": clock.now()}}
+    return await db["sessions"].find(live).sort("lastUsedAt", -1).limit(100).to_list()
+
+
+async def end_session(db: Database, user_id: ObjectId, session_id: ObjectId) -> int:
+    """Ends one session of the user; SessionNotFound when there is none to end."""
+    ended = await _end(db, {"_id": session_id, "userId": user_id, "endedAt": None, "expiresAt": {"$gt": clock.now()}})
+    if ended == 0:
+        raise SessionNotFound
+    return ended
+
+
+async def end_other_sessions(db: Database, user_id: ObjectId, *, keep: ObjectId) -> int:
+    """Ends every session of the user but one; how many that were."""
+    return await _end(db, {"userId": user_id, "_id": {"$ne": keep}, "endedAt": None})
+
+
+async def _spent_token(db: Database, token: RefreshToken, now: datetime) -> Granted:
+    session = await _session_with_handle(db, token, now)
+    if session is None:
+        raise RefreshRefused
+    if _is_in_grace(session, token, now):
+        return Granted(session, token.successor(session["salt"]))
+    # The handle is 128 random bits that only ever travel inside this session's tokens, so this is one of them, spent before.
+    await _end(db, {"_id": session["_id"]})
+    raise TokenReused
+
+
+async def _session_with_handle(db: Database, token: RefreshToken, now: datetime) -> Document | None:
+    return await db["sessions"].find_one({"handle": token.handle_digest, "endedAt": None, "expiresAt": {"$gt": now}})
+
+
+def _is_in_grace(session: Document, token: RefreshToken, now: datetime) -> bool:
+    return session["previousHash"] == token.digest and now - session["lastUsedAt"] <= timedelta(seconds=GRACE_SECONDS)
+
+
+async def _end(db: Database, which: Document) -> int:
+    ended = await db["sessions"].update_many(which, {"$set": {"endedAt": clock.now()}})
+    return ended.modified_count

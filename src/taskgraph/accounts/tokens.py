@@ -1,0 +1,103 @@
+"""Access tokens (JWT, minutes) and refresh tokens (opaque, days).
+
+An access token is signed with the first secret and says by `kid` which one that was; all secrets verify, so they can be rotated
+without refusing anybody. A refresh token is `handle.secret` in one opaque text: the handle finds the session, the secret must be the
+session's current one.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import jwt
+from bson import ObjectId
+
+from taskgraph.errors import Unauthenticated
+
+ALGORITHM = "HS256"
+HANDLE_BYTES = 16
+SECRET_BYTES = 32
+SALT_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verified access token says."""
+
+    user_id: ObjectId
+    session_id: ObjectId
+    expires_at: datetime
+
+
+class AccessTokens:
+    """Signs and verifies with the operator's secrets, newest first."""
+
+    def __init__(self, signing_secrets: Sequence[str], *, ttl_seconds: int) -> None:
+        self._by_kid = {hashlib.sha256(secret.encode()).hexdigest()[:8]: secret for secret in signing_secrets}
+        self._newest = next(iter(self._by_kid))
+        self._ttl_seconds = ttl_seconds
+
+    def issue(self, user_id: ObjectId, session_id: ObjectId, *, ttl_seconds: int | None = None) -> tuple[str, datetime]:
+        """A token and when it expires (UTC without a zone)."""
+        issued_at = datetime.now(UTC).replace(microsecond=0)
+        expires_at = issued_at + timedelta(seconds=ttl_seconds or self._ttl_seconds)
+        claims = {"sub": str(user_id), "sid": str(session_id), "iat": issued_at, "exp": expires_at}
+        token = jwt.encode(claims, self._by_kid[self._newest], ALGORITHM, headers={"kid": self._newest})
+        return token, expires_at.replace(tzinfo=None)
+
+    def verify(self, token: str) -> Claims:
+        """The claims of a token that is ours and still valid, else Unauthenticated."""
+        try:
+            secret = self._by_kid[jwt.get_unverified_header(token)["kid"]]
+            claims = jwt.decode(token, secret, [ALGORITHM], options={"require": ["exp", "sub", "sid"]})
+            expires_at = datetime.fromtimestamp(claims["exp"], UTC).replace(tzinfo=None)
+            return Claims(ObjectId(claims["sub"]), ObjectId(claims["sid"]), expires_at)
+        except jwt.ExpiredSignatureError as error:
+            raise Unauthenticated("The access token has expired; refresh the session.") from error
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
+            raise Unauthenticated("The access token is not valid; sign in again.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """The two halves of a refresh token."""
+
+    handle: bytes
+    secret: bytes
+
+    @classmethod
+    def new(cls) -> "RefreshToken":
+        """A token of a new session."""
+        return cls(secrets.token_bytes(HANDLE_BYTES), secrets.token_bytes(SECRET_BYTES))
+
+    @classmethod
+    def parse(cls, text: str) -> "RefreshToken | None":
+        """The token written as `text`, or None for anything else."""
+        try:
+            raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
+        except (UnicodeEncodeError, binascii.Error):
+            return None
+        return cls(raw[:HANDLE_BYTES], raw[HANDLE_BYTES:]) if len(raw) == HANDLE_BYTES + SECRET_BYTES else None
+
+    def __str__(self) -> str:
+        return base64.urlsafe_b64encode(self.handle + self.secret).decode()
+
+    @property
+    def digest(self) -> bytes:
+        """What is stored of the secret."""
+        return hashlib.sha256(self.secret).digest()
+
+    @property
+    def handle_digest(self) -> bytes:
+        """What is stored of the handle, so that a copy of the database holds no half of a token."""
+        return hashlib.sha256(self.handle).digest()
+
+    def successor(self, salt: bytes) -> "RefreshToken":
+        """The next token of the session. It follows from this one and a salt, so that two tabs which spend the same token at
+        the same moment are given the same next one, without any secret being stored."""
+        return RefreshToken(self.handle, hmac.digest(self.secret, salt, "sha256"))

@@ -1,0 +1,165 @@
+"""Changing accounts: rules first, then the write. Sessions have their own module."""
+
+from bson import ObjectId
+from email_validator import EmailNotValidError, validate_email
+from pymongo.errors import DuplicateKeyError
+
+from taskgraph.accounts import reads
+from taskgraph.accounts.login_throttle import LoginThrottle
+from taskgraph.accounts.model import User
+from taskgraph.accounts.passwords import PasswordHasher
+from taskgraph.errors import ErrorCode, InputRefused, Problem, Refused, Unauthenticated
+from taskgraph.storage import clock
+from taskgraph.storage.mongo import Database, Document
+
+NAME_CHARACTERS = 100
+PASSWORD_MIN_CHARACTERS = 12
+PASSWORD_CHARACTERS = 128
+EMAIL_CHARACTERS = 254
+
+
+class EmailTaken(Refused):
+    """Another account has this address, in this or another case."""
+
+    def __init__(self) -> None:
+        super().__init__(Problem(ErrorCode.EMAIL_TAKEN, "An account with this e-mail address exists already.", ("input", "email")))
+
+
+class BadCredentials(Refused):
+    """The same for an unknown address and a wrong password."""
+
+    def __init__(self) -> None:
+        super().__init__(Problem(ErrorCode.BAD_CREDENTIALS, "The e-mail address or the password is wrong."))
+
+
+class WrongPassword(Refused):
+    """The signed-in user did not prove to be the one who signed in."""
+
+    def __init__(self, member: str) -> None:
+        super().__init__(Problem(ErrorCode.BAD_CREDENTIALS, "The password is wrong.", ("input", member)))
+
+
+async def register(db: Database, hasher: PasswordHasher, *, name: str, email: str, password: str) -> Document:
+    """A new account. InputRefused, EmailTaken."""
+    problems: list[Problem] = []
+    name, email = _clean_name(name, problems), _clean_email(email, problems)
+    _check_password(password, "password", problems)
+    if problems:
+        raise InputRefused(*problems)
+    # Told before the password is hashed: hashing is the dearest thing this server does.
+    if await reads.user_by_email(db, email) is not None:
+        raise EmailTaken
+    user = User(name=name, email=email, password_hash=await hasher.hash(password), created_at=clock.now())
+    document = user.model_dump_doc()
+    try:
+        await db["users"].insert_one(document)
+    except DuplicateKeyError as error:
+        raise EmailTaken from error
+    return document
+
+
+async def authenticate(
+    db: Database, hasher: PasswordHasher, throttle: LoginThrottle, *, email: str, password: str, address: str | None
+) -> Document:
+    """The user with this address and password. BadCredentials, TooManyFailedLogins.
+
+    Unknown addresses cost the same work. A hash made with weaker parameters than today's is made anew.
+    """
+    async with throttle.attempt(email.strip(), address) as attempt:
+        user = await reads.user_by_email(db, email.strip())
+        verdict = await hasher.verify(user and user["passwordHash"], password[: PASSWORD_CHARACTERS + 1])
+        attempt.has_failed = not verdict.is_right
+    if user is None or not verdict.is_right:
+        raise BadCredentials
+    if verdict.is_outdated:
+        # Only if nobody changed the password meanwhile.
+        unchanged = {"_id": user["_id"], "passwordHash": user["passwordHash"]}
+        await db["users"].update_one(unchanged, {"$set": {"passwordHash": await hasher.hash(password)}})
+    return user
+
+
+async def change_password(
+    db: Database, hasher: PasswordHasher, throttle: LoginThrottle, user_id: ObjectId, *, current: str, new: str, address: str | None
+) -> Document:
+    """The user with a new password. InputRefused, WrongPassword, TooManyFailedLogins. Sessions are the caller's to end."""
+    problems: list[Problem] = []
+    _check_password(new, "newPassword", problems)
+    if problems:
+        raise InputRefused(*problems)
+    await confirm_password(db, hasher, throttle, user_id, password=current, member="currentPassword", address=address)
+    return await _changed(db, user_id, {"passwordHash": await hasher.hash(new)})
+
+
+async def update_profile(db: Database, user_id: ObjectId, *, name: str | None, email: str | None) -> Document:
+    """The user with another name, address or both; None keeps. InputRefused, EmailTaken."""
+    problems: list[Problem] = []
+    changes: dict[str, str] = {}
+    if name is not None:
+        changes["name"] = _clean_name(name, problems)
+    if email is not None:
+        changes["email"] = _clean_email(email, problems)
+    if problems:
+        raise InputRefused(*problems)
+    try:
+        return await _changed(db, user_id, changes)
+    except DuplicateKeyError as error:
+        raise EmailTaken from error
+
+
+async def confirm_password(
+    db: Database, hasher: PasswordHasher, throttle: LoginThrottle, user_id: ObjectId, *, password: str, member: str, address: str | None
+) -> Document:
+    """The user, if this is their password. WrongPassword naming the input's `member`, TooManyFailedLogins."""
+    user = await reads.user(db, user_id)
+    if user is None:
+        raise Unauthenticated
+    async with throttle.attempt(user["email"], address) as attempt:
+        verdict = await hasher.verify(user["passwordHash"], password[: PASSWORD_CHARACTERS + 1])
+        attempt.has_failed = not verdict.is_right
+    if not verdict.is_right:
+        raise WrongPassword(member)
+    return user
+
+
+async def _changed(db: Database, user_id: ObjectId, changes: dict[str, str]) -> Document:
+    if changes:
+        user = await db["users"].find_one_and_update({"_id": user_id}, {"$set": changes}, return_document=True)
+    else:
+        user = await reads.user(db, user_id)
+    if user is None:
+        raise Unauthenticated
+    return user
+
+
+def _clean_name(name: str, problems: list[Problem]) -> str:
+    name, path = name.strip(), ("input", "name")
+    if not name:
+        problems.append(Problem(ErrorCode.REQUIRED, "A name is required.", path))
+    elif len(name) > NAME_CHARACTERS:
+        problems.append(Problem(ErrorCode.TOO_LONG, f"The name has more than {NAME_CHARACTERS} characters.", path))
+    elif not name.isprintable():
+        problems.append(Problem(ErrorCode.INVALID, "The name contains characters that cannot be shown.", path))
+    return name
+
+
+def _clean_email(email: str, problems: list[Problem]) -> str:
+    path = ("input", "email")
+    if not email.strip():
+        problems.append(Problem(ErrorCode.REQUIRED, "An e-mail address is required.", path))
+    elif len(email) > EMAIL_CHARACTERS:
+        problems.append(Problem(ErrorCode.TOO_LONG, f"The e-mail address has more than {EMAIL_CHARACTERS} characters.", path))
+    else:
+        try:
+            # No look-up of the domain: it would make registering depend on DNS, and tell outsiders who registers.
+            return validate_email(email.strip(), check_deliverability=False, test_environment=True).normalized
+        except EmailNotValidError as error:
+            problems.append(Problem(ErrorCode.INVALID, f"This is not an e-mail address: {error}", path))
+    return email
+
+
+def _check_password(password: str, member: str, problems: list[Problem]) -> None:
+    path = ("input", member)
+    if len(password) < PASSWORD_MIN_CHARACTERS:
+        problems.append(Problem(ErrorCode.INVALID, f"The password needs at least {PASSWORD_MIN_CHARACTERS} characters.", path))
+    elif len(password) > PASSWORD_CHARACTERS:
+        problems.append(Problem(ErrorCode.TOO_LONG, f"The password has more than {PASSWORD_CHARACTERS} characters.", path))

@@ -1,0 +1,119 @@
+"""The composition root: opens the resources, builds the routes and the list of middleware, closes everything in reverse."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from taskgraph import schema
+from taskgraph.accounts.erasure import Erasure
+from taskgraph.accounts.gate import AccountGate
+from taskgraph.accounts.live_sessions import LiveSessions
+from taskgraph.accounts.login_throttle import LoginThrottle
+from taskgraph.accounts.passwords import PasswordHasher
+from taskgraph.accounts.tokens import AccessTokens
+from taskgraph.context import Resources
+from taskgraph.server import page
+from taskgraph.server.documents import Documents
+from taskgraph.server.executor import Executor
+from taskgraph.server.health import Check, Health
+from taskgraph.server.http import GraphQLOverHttp, accepts_html
+from taskgraph.server.limits import DocumentLimits
+from taskgraph.server.websocket import GraphQLOverWebSocket
+from taskgraph.settings import Settings
+from taskgraph.storage import mongo, redis
+from taskgraph.storage.change_tail import ChangeTail
+from taskgraph.storage.event_hub import EventHub
+from taskgraph.storage.mongo import Database
+from taskgraph.storage.redis import Redis
+from taskgraph.tasks import erasure, retention
+
+PATH = "/graphql"
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The ASGI application; connections are opened by its lifespan, in the process that serves."""
+    db, cache = mongo.connect(settings), redis.connect(settings)
+    tokens = AccessTokens(settings.signing_secrets, ttl_seconds=settings.access_token_seconds)
+    throttle = LoginThrottle(cache, failures=settings.login_failures)
+    hasher, live, hub = PasswordHasher(), LiveSessions(db), EventHub()
+    resources = Resources(settings, db, cache, hasher, tokens, throttle, live, hub, Erasure([erasure.erase]))
+    tail = ChangeTail(db, [hub.subscription, live.subscription])
+    return Starlette(routes=_routes(resources), middleware=_middleware(settings), lifespan=_lifespan(resources, tail))
+
+
+def _lifespan(resources: Resources, tail: ChangeTail) -> Callable[[Starlette], Any]:
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
+        async with AsyncExitStack() as stack:
+            db = resources[Database]
+            stack.push_async_callback(db.close)
+            stack.push_async_callback(resources[Redis].close)
+            stack.callback(resources[PasswordHasher].close)
+            await retention.apply(db, resources[Settings])
+            tailing = asyncio.create_task(tail.run(), name="change tail")
+            stack.push_async_callback(_cancelled, tailing)
+            # Subscribers of the first second should not have to hear of a gap.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(tail.is_live.wait(), mongo.SERVER_SELECTION_SECONDS)
+            yield
+
+    return lifespan
+
+
+def _routes(resources: Resources) -> list[BaseRoute]:
+    settings, gate = resources[Settings], AccountGate(resources)
+    limits = DocumentLimits(settings.max_depth, settings.max_aliases, settings.max_tokens)
+    documents = Documents(schema.build(), limits, has_introspection=settings.has_introspection)
+    executor = Executor(schema.build())
+    over_http = GraphQLOverHttp(documents, executor, gate, max_body_bytes=settings.max_body_bytes)
+    over_websocket = GraphQLOverWebSocket(documents, executor, gate, max_message_bytes=settings.max_body_bytes)
+    graphiql = page.load() if settings.has_graphiql else None
+
+    async def graphql(request: Request) -> Response:
+        if graphiql is not None and request.method == "GET" and accepts_html(request):
+            return graphiql.index(request)
+        return await over_http(request)
+
+    health = Health(
+        {
+            "mongodb": Check(lambda: _answers(resources[Database]), is_essential=True),
+            "redis": Check(resources[Redis].is_reachable, is_essential=False),
+        }
+    )
+    return [
+        Route(PATH, graphql, methods=["GET", "POST"]),
+        WebSocketRoute(PATH, over_websocket),
+        *health.routes(),
+        *(graphiql.routes() if graphiql is not None else []),
+    ]
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.allowed_origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-type"],
+        allow_credentials=True,
+        max_age=3600,
+    )
+    return [cors] if settings.allowed_origins else []
+
+
+async def _answers(db: Database) -> bool:
+    """Whether there is a primary to write to."""
+    reply = await db.client.admin.command("hello")
+    return bool(reply.get("isWritablePrimary"))
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})

@@ -1,0 +1,85 @@
+"""Joins the domains' root fields into one Strawberry schema; `node` and `nodes`, which span all of them, live here."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import cache
+from typing import Annotated, Any
+
+import strawberry
+from strawberry.tools import merge_types
+
+from taskgraph.accounts import reads as account_reads
+from taskgraph.accounts import schema as accounts
+from taskgraph.accounts import sessions
+from taskgraph.context import Context, Info
+from taskgraph.errors import BadUserInput
+from taskgraph.server import scalars
+from taskgraph.server.payloads import GenericError
+from taskgraph.server.relay import Node, NodeKey, parse_id
+from taskgraph.tasks import event_schema
+from taskgraph.tasks import reads as task_reads
+from taskgraph.tasks import schema as tasks
+
+MAX_NODES = 100
+
+
+@strawberry.type
+class NodeQuery:
+    """The root fields that find anything by its id."""
+
+    @strawberry.field(description="The object with this global id; null when there is none that the viewer may see.")
+    async def node(self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="A global id.")]) -> Node | None:
+        """One batched read, chosen by the id's type."""
+        return await _find(info.context, id)
+
+    @strawberry.field(description="The objects with these global ids, in their order; null for each that is not there. At most 100.")
+    async def nodes(
+        self, info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="Global ids; at most 100.")]
+    ) -> list[Node | None]:
+        """Batched: one query for each type among the ids."""
+        if len(ids) > MAX_NODES:
+            raise BadUserInput(f"nodes takes at most {MAX_NODES} ids.")
+        return await asyncio.gather(*(_find(info.context, each) for each in ids))
+
+
+@cache
+def build() -> strawberry.Schema:
+    """The schema; made once per process, as it never changes."""
+    return strawberry.Schema(
+        query=merge_types("Query", (NodeQuery, accounts.Query, tasks.Query)),
+        mutation=merge_types("Mutation", (accounts.Mutation, tasks.Mutation)),
+        subscription=merge_types("Subscription", (event_schema.Subscription,)),
+        types=[GenericError],
+        config=scalars.configuration(),
+    )
+
+
+def sdl() -> str:
+    """The schema as text, ending in a line break."""
+    return build().as_str().rstrip() + "\n"
+
+
+async def _find(context: Context, text: str) -> Any:
+    """The viewer's object with this global id. Every finder has the viewer in its query."""
+    key = parse_id(text)
+    finder = _FINDERS.get(key.kind) if key else None
+    return await finder(context, key) if finder and key else None
+
+
+async def _user(context: Context, key: NodeKey) -> Any:
+    """Nobody but the viewer, until people share something."""
+    document = await context.load(account_reads.users_by_id, key.id) if key.id == context.viewer.id else None
+    return accounts.User(document=document) if document else None
+
+
+async def _session(context: Context, key: NodeKey) -> Any:
+    document = await context.load(sessions.sessions_by_key, (context.viewer.id, key.id))
+    return accounts.Session(document=document) if document else None
+
+
+async def _task(context: Context, key: NodeKey) -> Any:
+    document = await context.load(task_reads.tasks_by_key, task_reads.TaskKey(context.viewer.id, key.id))
+    return tasks.Task(document=document) if document else None
+
+
+_FINDERS: dict[str, Callable[[Context, NodeKey], Awaitable[Any]]] = {accounts.USER: _user, accounts.SESSION: _session, tasks.TASK: _task}

@@ -1,0 +1,1 @@
+"""GraphQL as a protocol, over HTTP and WebSocket; knows no domain."""

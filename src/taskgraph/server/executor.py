@@ -1,0 +1,138 @@
+"""Runs prepared operations and shows their errors: what the caller can do something about, and nothing of our inside."""
+
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from inspect import isawaitable
+from typing import Any
+
+import strawberry
+import structlog
+from graphql import ExecutionResult, GraphQLError, execute, subscribe
+
+from taskgraph.errors import Busy, RequestError
+from taskgraph.server.documents import Prepared
+from taskgraph.storage import mongo
+
+RETRY_AFTER_SECONDS = 5
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a prepared document with what the caller sent along."""
+
+    prepared: Prepared
+    name: str | None
+    variables: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is sent: `data` (absent when nothing was run) and shown errors. `was_run` tells a refused request from a failed field."""
+
+    data: Any
+    errors: Sequence[dict[str, Any]]
+    was_run: bool = True
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The response map of the specification."""
+        shown = {"errors": list(self.errors)} if self.errors else {}
+        return {**shown, "data": self.data} if self.was_run else shown
+
+    @property
+    def codes(self) -> set[str]:
+        """The extensions.code of every error."""
+        return {error["extensions"]["code"] for error in self.errors}
+
+    @property
+    def retry_after_seconds(self) -> int | None:
+        """The longest wait that an error asks for."""
+        return max((error["extensions"].get("retryAfterSeconds", 0) for error in self.errors), default=0) or None
+
+
+class Executor:
+    """Executes against one Strawberry schema."""
+
+    def __init__(self, schema: strawberry.Schema) -> None:
+        self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema it has built
+        self._executor_class = schema.execution_context_class
+
+    async def run(self, operation: Operation, context: object) -> Answer:
+        """One query or mutation."""
+        result = execute(self._schema, operation.prepared.document, context_value=context, **self._options(operation))
+        return _answer(await result if isawaitable(result) else result)
+
+    async def stream(self, operation: Operation, context: object) -> AsyncIterator[Answer]:
+        """One subscription; a single answer with errors when it cannot begin."""
+        stream = subscribe(self._schema, operation.prepared.document, context_value=context, **self._options(operation))
+        stream = await stream if isawaitable(stream) else stream
+        if isinstance(stream, ExecutionResult):
+            yield _answer(stream)
+            return
+        try:
+            async for result in stream:
+                yield _answer(result)
+        finally:
+            await stream.aclose()  # type: ignore[attr-defined]  # an async generator, typed as its base
+
+    def _options(self, operation: Operation) -> dict[str, Any]:
+        return {
+            "variable_values": dict(operation.variables or {}),
+            "operation_name": operation.name,
+            "executor_class": self._executor_class,
+            "operation_extensions": {},
+        }
+
+
+def refusal(error: RequestError) -> Answer:
+    """The answer when a request is turned away before anything runs."""
+    return Answer(None, [_shown(GraphQLError(str(error), original_error=error))], was_run=False)
+
+
+def refused_document(code: str, errors: Sequence[GraphQLError]) -> Answer:
+    """The answer to a document that may not run."""
+    return Answer(None, [_with_code(error, code) for error in errors], was_run=False)
+
+
+def _answer(result: ExecutionResult) -> Answer:
+    errors = [_shown(error) for error in result.errors or ()]
+    # graphql-core found the variables not to fit before it ran anything.
+    was_run = result.data is not None or any("path" in error for error in errors)
+    return Answer(result.data, errors, was_run=was_run)
+
+
+def _shown(error: GraphQLError) -> dict[str, Any]:
+    """An error for the caller. Expected ones keep their sentence; a bug is logged under an id, and only the id is shown."""
+    original = _original(error)
+    if original is None:
+        return _with_code(error, "BAD_USER_INPUT")
+    if mongo.is_unavailable(original):
+        log.warning("database unavailable", error=type(original).__name__)
+        original = Busy("The database cannot be reached at the moment; try again shortly.", retry_after_seconds=RETRY_AFTER_SECONDS)
+    if isinstance(original, RequestError):
+        extra = {} if original.retry_after_seconds is None else {"retryAfterSeconds": original.retry_after_seconds}
+        log.info("refused", code=original.code, path=error.path)
+        return _formatted(error, str(original), {"code": original.code, **extra})
+    request_id = uuid.uuid4().hex
+    log.error("internal error", request_id=request_id, path=error.path, exc_info=original)
+    message = "Something went wrong on our side. Please report the requestId."
+    return _formatted(error, message, {"code": "INTERNAL", "requestId": request_id})
+
+
+def _original(error: GraphQLError) -> BaseException | None:
+    """The exception behind the GraphQL errors that wrap it; None when a GraphQLError is all there is."""
+    inner: BaseException | None = error
+    while isinstance(inner, GraphQLError):
+        inner = inner.original_error
+    return inner
+
+
+def _with_code(error: GraphQLError, code: str) -> dict[str, Any]:
+    return _formatted(error, error.message, {"code": code})
+
+
+def _formatted(error: GraphQLError, message: str, extensions: dict[str, Any]) -> dict[str, Any]:
+    shown = error.formatted
+    return {**shown, "message": message, "extensions": extensions}

@@ -1,0 +1,38 @@
+"""What the protocol has to know about callers without knowing accounts: made in app.py, used by HTTP and WebSocket alike."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. `viewer` is None for the anonymous; `expires_at` (UTC without a zone) and `ended` tell when a live socket must go."""
+
+    viewer: object | None = None
+    expires_at: datetime | None = None
+    ended: asyncio.Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Headers that a resolver adds to the HTTP reply; over WebSocket they lead nowhere."""
+
+    headers: MutableHeaders = field(default_factory=MutableHeaders)
+
+
+class Gate(Protocol):
+    """Lets callers in and gives each operation its context."""
+
+    async def admit(self, authorization: str | None) -> Caller:
+        """The caller behind an Authorization value, anonymous without one; Unauthenticated."""
+
+    async def admit_by_cookie(self, connection: HTTPConnection) -> Caller:
+        """The caller behind the session cookie, anonymous without one or from a foreign origin."""
+
+    def context(self, caller: Caller, connection: HTTPConnection, reply: Reply) -> object:
+        """A fresh context for one operation."""

@@ -1,0 +1,188 @@
+"""GraphQL over HTTP: one request, one operation, one answer. Follows the specification draft for both of its media types."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from graphql import OperationType
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from taskgraph.errors import BadUserInput, RequestError
+from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown, is_query
+from taskgraph.server.executor import Answer, Executor, Operation, refusal, refused_document
+from taskgraph.server.gate import Gate, Reply
+
+JSON = "application/json"
+GRAPHQL_JSON = "application/graphql-response+json"
+HTML = "text/html"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What a client may send, over HTTP and WebSocket alike."""
+
+    query: str
+    operation_name: str | None
+    variables: Mapping[str, Any] | None
+
+    @classmethod
+    def of(cls, sent: Any) -> "Parameters":
+        """Checked by type; BadUserInput says which one is wrong."""
+        if isinstance(sent, list):
+            raise BadUserInput("Batches are not supported: send one operation per request.")
+        if not isinstance(sent, dict):
+            raise BadUserInput("The request must be a JSON object with a query.")
+        query, name, variables = sent.get("query"), sent.get("operationName"), sent.get("variables")
+        if not isinstance(query, str) or not query.strip():
+            raise BadUserInput("query must be a GraphQL document in a string.")
+        if not isinstance(name, str | None):
+            raise BadUserInput("operationName must be a string or null.")
+        if not isinstance(variables, dict | None):
+            raise BadUserInput("variables must be an object or null.")
+        if not isinstance(sent.get("extensions"), dict | None):
+            raise BadUserInput("extensions must be an object or null.")
+        return cls(query, name or None, variables)
+
+
+class HttpRefusal(Exception):  # noqa: N818 - not a failure of ours
+    """The request is turned away with a status of its own."""
+
+    def __init__(self, status: HTTPStatus, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+class GraphQLOverHttp:
+    """The POST and GET of /graphql."""
+
+    def __init__(self, documents: Documents, executor: Executor, gate: Gate, *, max_body_bytes: int) -> None:
+        self._documents = documents
+        self._executor = executor
+        self._gate = gate
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, request: Request) -> Response:
+        """Read, prepare, admit, run, answer."""
+        media_type = JSON
+        reply = Reply()
+        try:
+            media_type = _media_type(request)
+            parameters = await self._parameters(request)
+            operation = self._operation(request, parameters)
+            caller = await self._gate.admit(request.headers.get("authorization"))
+            answer = await self._executor.run(operation, self._gate.context(caller, request, reply))
+        except HttpRefusal as error:
+            return _response(refusal(BadUserInput(str(error))), media_type, reply, status=error.status, headers=error.headers)
+        except DocumentRefused as error:
+            answer = refused_document(error.code, error.errors)
+        except RequestError as error:
+            return _response(refusal(error), media_type, reply, status=_status_of(error))
+        return _response(answer, media_type, reply)
+
+    async def _parameters(self, request: Request) -> Parameters:
+        if request.method == "GET":
+            return Parameters.of(_from_address(request))
+        kind, _, options = request.headers.get("content-type", "").partition(";")
+        if kind.strip().lower() != JSON or ("charset" in options.lower() and "utf-8" not in options.lower()):
+            raise HttpRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Send the operation as {JSON} in UTF-8.", accept=JSON)
+        return Parameters.of(_from_json(await self._body(request), "The body"))
+
+    async def _body(self, request: Request) -> bytes:
+        """The whole body, never more than allowed."""
+        too_large = HttpRefusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {self._max_body_bytes} bytes.", connection="close")
+        body = bytearray()
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > self._max_body_bytes:
+                    raise too_large
+        except ClientDisconnect as error:
+            raise HttpRefusal(HTTPStatus.BAD_REQUEST, "The body ended early.") from error
+        return bytes(body)
+
+    def _operation(self, request: Request, parameters: Parameters) -> Operation:
+        prepared = self._documents.prepare(parameters.query)
+        try:
+            chosen = prepared.operation(parameters.operation_name)
+        except OperationUnknown as error:
+            raise HttpRefusal(HTTPStatus.BAD_REQUEST, str(error)) from error
+        if chosen.operation is OperationType.SUBSCRIPTION:
+            raise HttpRefusal(HTTPStatus.BAD_REQUEST, "Subscriptions need a WebSocket at this address (graphql-transport-ws).")
+        if request.method == "GET" and not is_query(chosen):
+            raise HttpRefusal(HTTPStatus.METHOD_NOT_ALLOWED, "GET runs queries only; send mutations by POST.", allow="POST")
+        return Operation(prepared, parameters.operation_name, parameters.variables)
+
+
+def accepts_html(request: Request) -> bool:
+    """Whether a person with a browser is asking, rather than a program."""
+    accepted = request.headers.get("accept", "")
+    return HTML in accepted and "query" not in request.query_params
+
+
+def _media_type(request: Request) -> str:
+    """The media type to answer in: the first that the client accepts and we have."""
+    accepted = request.headers.get("accept", "*/*")
+    for entry in accepted.split(","):
+        name, *options = (part.strip().lower() for part in entry.split(";"))
+        if any(option.replace(" ", "") in {"q=0", "q=0.0"} for option in options):
+            continue
+        if name == GRAPHQL_JSON:
+            return GRAPHQL_JSON
+        if name in {JSON, "application/*", "*/*", ""}:
+            return JSON
+    raise HttpRefusal(HTTPStatus.NOT_ACCEPTABLE, f"Answers come as {GRAPHQL_JSON} or {JSON}.")
+
+
+def _from_address(request: Request) -> dict[str, Any]:
+    sent: dict[str, Any] = dict(request.query_params)
+    for name in ("variables", "extensions"):
+        if sent.get(name):
+            sent[name] = _from_json(sent[name].encode(), name)
+        else:
+            sent.pop(name, None)
+    return sent
+
+
+def _from_json(text: bytes, what: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise HttpRefusal(HTTPStatus.BAD_REQUEST, f"{what} is not valid JSON in UTF-8.") from error
+
+
+def _status_of(error: RequestError) -> HTTPStatus:
+    by_code = {"UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED, "BUSY": HTTPStatus.SERVICE_UNAVAILABLE}
+    return by_code.get(error.code, HTTPStatus.BAD_REQUEST)
+
+
+def _status(answer: Answer, media_type: str) -> HTTPStatus:
+    """200 whenever something was run, except when all of it failed for want of a sign-in or of capacity."""
+    if answer.data is None and "UNAUTHENTICATED" in answer.codes:
+        return HTTPStatus.UNAUTHORIZED
+    if answer.data is None and "BUSY" in answer.codes:
+        return HTTPStatus.SERVICE_UNAVAILABLE
+    # Older clients, which only know application/json, take any other status for a failure of the network.
+    return HTTPStatus.OK if answer.was_run or media_type == JSON else HTTPStatus.BAD_REQUEST
+
+
+def _response(
+    answer: Answer,
+    media_type: str,
+    reply: Reply,
+    *,
+    status: HTTPStatus | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    status = status or _status(answer, media_type)
+    response = Response(orjson.dumps(answer.body), status, media_type=f"{media_type}; charset=utf-8")
+    response.headers.update({"cache-control": "no-store", "vary": "Accept, Authorization, Cookie", **(headers or {})})
+    if status is HTTPStatus.UNAUTHORIZED:
+        response.headers["www-authenticate"] = "Bearer"
+    if answer.retry_after_seconds is not None:
+        response.headers["retry-after"] = str(answer.retry_after_seconds)
+    response.raw_headers.extend(reply.headers.raw)
+    return response

@@ -1,0 +1,90 @@
+"""How a mutation answers: the payload interface, problems as data, and the one place where a refusal becomes `errors`."""
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, ParamSpec, TypeVar
+
+import strawberry
+
+from taskgraph.errors import ErrorCode, Problem, Refused
+from taskgraph.server.enums import described
+from taskgraph.storage.event_log import EventCursor
+
+Arguments = ParamSpec("Arguments")
+Payload = TypeVar("Payload", bound="MutationPayload")
+
+described(
+    ErrorCode,
+    "Why a mutation was refused, for programs to branch on.",
+    INVALID="A value is not allowed here.",
+    REQUIRED="A value is missing, empty or null where one is needed.",
+    TOO_LONG="A text has more characters than allowed.",
+    NOT_FOUND="There is no such object, or the viewer may not see it.",
+    FORBIDDEN="The viewer may see the object but not do this to it.",
+    EMAIL_TAKEN="Another account has this e-mail address.",
+    BAD_CREDENTIALS="The e-mail address, password or refresh token is wrong.",
+    TOKEN_REUSED="A spent refresh token came back; its session has been ended.",
+    VERSION_CONFLICT="The object changed since the expected version.",
+    DEPENDENCY_CYCLE="The change would close a loop among tasks.",
+    BLOCKED="The task waits for others.",
+    IDEMPOTENCY_KEY_REUSED="The idempotency key was used before with another input.",
+    LIMIT_EXCEEDED="There would be more of something than allowed.",
+    RATE_LIMITED="Too many attempts; try again after `retryAfterSeconds`.",
+)
+
+
+@strawberry.interface(description="A problem the caller can act on. Problems never tell whether a hidden object exists.")
+class UserError:
+    """One problem."""
+
+    code: ErrorCode = strawberry.field(description="For programs to branch on.")
+    message: str = strawberry.field(description="A plain English sentence; may change, never branch on it.")
+    path: list[str] | None = strawberry.field(
+        description='From the mutation\'s arguments to the member at fault, such as ["input", "title"]; null when none is.'
+    )
+
+
+@strawberry.type(description="A problem that has nothing to add to its code.")
+class GenericError(UserError):
+    """One problem."""
+
+    retry_after_seconds: int | None = strawberry.field(default=None, description="When it makes sense to try again; null when that changes nothing.")
+
+
+@strawberry.interface(description="What every mutation answers.")
+class MutationPayload:
+    """Either it was done and `errors` is empty, or it was refused and nothing was written."""
+
+    errors: list[UserError] = strawberry.field(default_factory=list, description="Why it was refused; empty when it was done.")
+    cursor: EventCursor | None = strawberry.field(
+        default=None, description="Position of the write in the event log; null when no event was written."
+    )
+    replayed: bool = strawberry.field(
+        default=False, description="True when an idempotency key answered with the first call's result."
+    )
+
+
+def refusals_as_errors(payload: type[Payload]) -> Callable[[Callable[Arguments, Awaitable[Payload]]], Callable[Arguments, Awaitable[Payload]]]:
+    """Decorates a mutation's resolver: what the domain refuses becomes the payload's `errors`."""
+
+    def decorate(resolver: Callable[Arguments, Awaitable[Payload]]) -> Callable[Arguments, Awaitable[Payload]]:
+        @functools.wraps(resolver)
+        async def answer(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Payload:
+            try:
+                return await resolver(*args, **kwargs)
+            except Refused as refused:
+                return payload(errors=[shown(problem) for problem in refused.problems])
+
+        return answer
+
+    return decorate
+
+
+def shown(problem: Problem) -> Any:
+    """A problem as data."""
+    return GenericError(
+        code=problem.code,
+        message=problem.message,
+        path=None if problem.path is None else list(problem.path),
+        retry_after_seconds=problem.retry_after_seconds,
+    )

@@ -1,0 +1,111 @@
+"""What Relay asks of every schema: global ids, the Node interface, connections' PageInfo.
+
+A global id is opaque text that holds the type, the object's id and, for what belongs to somebody, the owner's id: the shard key,
+so that finding a node never asks every shard.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any
+
+import strawberry
+from bson import ObjectId
+
+from taskgraph.errors import BadUserInput
+from taskgraph.storage.mongo import Document
+from taskgraph.storage.paging import Page, encode_cursor
+
+OID_BYTES = 12
+MAX_CHARACTERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKey:
+    """A parsed global id. `kind` is one ASCII letter per type; `owner_id` is None for what belongs to nobody."""
+
+    kind: str
+    id: ObjectId
+    owner_id: ObjectId | None = None
+
+
+def global_id(kind: str, node_id: ObjectId, owner_id: ObjectId | None = None) -> strawberry.ID:
+    """The opaque id of an object."""
+    raw = kind.encode() + node_id.binary + (owner_id.binary if owner_id else b"")
+    return strawberry.ID(base64.urlsafe_b64encode(raw).rstrip(b"=").decode())
+
+
+def parse_id(text: str) -> NodeKey | None:
+    """The key behind a global id; None for any other text."""
+    if len(text) > MAX_CHARACTERS:
+        return None
+    try:
+        raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        return None
+    if len(raw) not in {1 + OID_BYTES, 1 + 2 * OID_BYTES} or not raw[:1].isalpha():
+        return None
+    owner = raw[1 + OID_BYTES :]
+    return NodeKey(raw[:1].decode(), ObjectId(raw[1 : 1 + OID_BYTES]), ObjectId(owner) if owner else None)
+
+
+def parse_id_of(kind: str, text: str) -> ObjectId | None:
+    """The object id in a global id of one type; None for any other text."""
+    key = parse_id(text)
+    return key.id if key is not None and key.kind == kind else None
+
+
+def expect_id_of(kind: str, type_name: str, text: str) -> ObjectId:
+    """The same, but other text is BadUserInput: for filters, where a typing error should not look like an empty result."""
+    found = parse_id_of(kind, text)
+    if found is None:
+        raise BadUserInput(f"{text[:MAX_CHARACTERS]!r} is not the id of a {type_name}.")
+    return found
+
+
+def stored(key: str, description: str) -> Any:
+    """A field that is read from the object's stored document as it is."""
+
+    def read(self: Any) -> Any:
+        return self.document[key]
+
+    return strawberry.field(resolver=read, description=description, metadata={"stored": key})
+
+
+@strawberry.interface(description="An object with a global id, to be read again by `node`.")
+class Node:
+    """Implemented by what has a `document` and can be found again."""
+
+    document: strawberry.Private[Document]
+
+    @strawberry.field(description="Opaque global id; unique among all types.")
+    def id(self) -> strawberry.ID:
+        """Each type has its own letter and parts."""
+        raise NotImplementedError
+
+
+@strawberry.type(description="Where a page stands in its list.")
+class PageInfo:
+    """Of one page."""
+
+    page: strawberry.Private[Page]
+
+    @strawberry.field(description="Whether more follows: exact when paging forward; when paging backward, whether `before` was given.")
+    def has_next_page(self) -> bool:
+        """One document more than asked for was read to know this."""
+        return self.page.has_next
+
+    @strawberry.field(description="Whether more precedes: exact when paging backward; when paging forward, whether `after` was given.")
+    def has_previous_page(self) -> bool:
+        """See has_next_page."""
+        return self.page.has_previous
+
+    @strawberry.field(description="Cursor of the first edge; null on an empty page.")
+    def start_cursor(self) -> str | None:
+        """Made only when selected."""
+        return encode_cursor(self.page.window.order, self.page.documents[0]) if self.page.documents else None
+
+    @strawberry.field(description="Cursor of the last edge; null on an empty page.")
+    def end_cursor(self) -> str | None:
+        """Made only when selected."""
+        return encode_cursor(self.page.window.order, self.page.documents[-1]) if self.page.documents else None

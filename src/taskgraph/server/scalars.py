@@ -1,0 +1,71 @@
+"""The scalars of the schema: text at the edge, typed values inside."""
+
+from datetime import UTC, datetime
+from typing import Any, NewType
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types.scalar import ScalarDefinition
+
+from taskgraph.errors import BadUserInput
+from taskgraph.storage.event_log import EventCursor
+
+JSON = NewType("JSON", object)
+
+
+def rfc3339(moment: datetime) -> str:
+    """A stored time as it is shown: UTC with milliseconds, such as 2026-11-22T09:30:00.000Z."""
+    return moment.isoformat(timespec="milliseconds") + "Z"
+
+
+def _parse_date_time(text: Any) -> datetime:
+    if not isinstance(text, str) or len(text) < len("2026-11-22T09:30:00Z"):
+        raise GraphQLError(f"DateTime must be RFC 3339 text such as 2026-11-22T09:30:00.000Z, not {text!r}.")
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise GraphQLError(f"DateTime needs an offset, such as Z or +02:00: {text!r} has none.")
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError) as error:
+        raise GraphQLError(f"DateTime must be RFC 3339 text such as 2026-11-22T09:30:00.000Z, not {text!r}.") from error
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _parse_cursor(text: Any) -> EventCursor:
+    if not isinstance(text, str):
+        raise GraphQLError("EventCursor must be text.")
+    try:
+        return EventCursor.parse(text)
+    except BadUserInput as error:
+        raise GraphQLError(str(error)) from error
+
+
+SCALARS: dict[object, ScalarDefinition] = {
+    datetime: strawberry.scalar(
+        name="DateTime",
+        description=(
+            "RFC 3339 date-time in UTC with milliseconds, e.g. 2026-11-22T09:30:00.000Z. Any offset is accepted on input; "
+            "digits after the milliseconds are cut off."
+        ),
+        serialize=rfc3339,
+        parse_value=_parse_date_time,
+    ),
+    EventCursor: strawberry.scalar(
+        name="EventCursor",
+        description="Opaque position in the event log: totally ordered, survives restarts and failovers. Store it, never parse it.",
+        serialize=str,
+        parse_value=_parse_cursor,
+    ),
+    JSON: strawberry.scalar(
+        name="JSON",
+        description="Any JSON value: null, text, number, true or false, list or object.",
+        serialize=lambda value: value,
+        parse_value=lambda value: value,
+    ),
+}
+
+
+def configuration() -> StrawberryConfig:
+    """The scalars, and camelCase names."""
+    return StrawberryConfig(scalar_map=SCALARS)

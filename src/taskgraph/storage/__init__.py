@@ -1,0 +1,1 @@
+"""MongoDB and Redis; knows no GraphQL and no domain."""

@@ -1,0 +1,85 @@
+"""The stored events: one document per change, written in the transaction of the change, found again by position.
+
+A position is the cluster time of the commit and the index of the event in its transaction: known only after the commit,
+the same on every process, and in commit order. Events are generic here; what a change means is its domain's business.
+"""
+
+import base64
+import binascii
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bson import Timestamp
+from odmantic import Field, Model, ObjectId
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+from taskgraph.errors import BadUserInput
+from taskgraph.storage.mongo import Database, Document, Session
+
+
+def _indexes() -> list[Any]:
+    return [
+        IndexModel([("ownerId", ASCENDING), ("subjectId", ASCENDING), ("_id", ASCENDING)], name="subject"),
+        IndexModel([("audience", ASCENDING), ("_id", DESCENDING)], name="audience"),
+        IndexModel([("people", ASCENDING)], name="people"),
+    ]
+
+
+class Event(Model):
+    """One change. `audience` was decided when it was written; `people` are all users named anywhere in it, for erasure."""
+
+    model_config = {"collection": "events", "indexes": _indexes}
+
+    owner_id: ObjectId = Field(key_name="ownerId")
+    subject_id: ObjectId = Field(key_name="subjectId")
+    audience: list[ObjectId]
+    people: list[ObjectId]
+    action: str
+    version: int
+    snapshot: dict[str, Any]
+    changes: list[dict[str, Any]]
+    actor_id: ObjectId | None = Field(default=None, key_name="actorId")
+    occurred_at: datetime = Field(key_name="occurredAt")
+    caused_by: str | None = Field(default=None, key_name="causedBy")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EventCursor:
+    """A position in the log; totally ordered."""
+
+    seconds: int
+    increment: int
+    index: int = 0
+
+    @classmethod
+    def at(cls, time: Timestamp, index: int = 0) -> "EventCursor":
+        """The position of the event with this index in the transaction committed at `time`."""
+        return cls(time.time, time.inc, index)
+
+    def __str__(self) -> str:
+        return base64.urlsafe_b64encode(struct.pack(">IIH", self.seconds, self.increment, self.index)).rstrip(b"=").decode()
+
+    @classmethod
+    def parse(cls, text: str) -> "EventCursor":
+        """The cursor written as `text`; BadUserInput when it is none."""
+        try:
+            raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            return cls(*struct.unpack(">IIH", raw))
+        except (UnicodeEncodeError, binascii.Error, struct.error) as error:
+            raise BadUserInput("This is not an event cursor; pass one exactly as it was received.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """A stored event with its position."""
+
+    cursor: EventCursor
+    document: Document
+
+
+async def append(db: Database, session: Session, events: Sequence[Event]) -> None:
+    """Writes events in the caller's transaction; their order here is their order in the log."""
+    await db["events"].insert_many([event.model_dump_doc() for event in events], session=session)

@@ -1,0 +1,107 @@
+"""The MongoDB client with the guarantees everything else relies on, and transactions in bounded time.
+
+PyMongo's own asyncio client runs every query; ODMantic models only define, validate and dump documents, because
+ODMantic's engine needs Motor, which has reached its end of life.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pymongo
+from bson import Timestamp
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import ConfigurationError as MongoConfigurationError
+from pymongo.errors import ConnectionFailure, ExecutionTimeout, InvalidURI, PyMongoError, WaitQueueTimeoutError, WTimeoutError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from taskgraph.errors import ConfigurationError
+from taskgraph.settings import Settings
+
+Document = dict[str, Any]
+Collection = AsyncCollection[Document]
+Session = AsyncClientSession
+Result = TypeVar("Result")
+
+SERVER_SELECTION_SECONDS = 5
+SOCKET_SECONDS = 45
+# PyMongo retries a conflicting transaction for up to 120 s by itself; a caller has gone long before.
+TRANSACTION_SECONDS = 10
+MAJORITY = WriteConcern("majority")
+SNAPSHOT = ReadConcern("snapshot")
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One database and its client; `db["tasks"]` is a collection with majority writes."""
+
+    client: AsyncMongoClient[Document]
+    name: str
+
+    @property
+    def raw(self) -> AsyncDatabase[Document]:
+        """PyMongo's own database object, for commands and change streams."""
+        return self.client.get_database(self.name, write_concern=MAJORITY)
+
+    def __getitem__(self, collection: str) -> Collection:
+        return self.raw[collection]
+
+    async def close(self) -> None:
+        """Closes every connection of the pool."""
+        await self.client.close()
+
+
+def connect(settings: Settings) -> Database:
+    """A client for TASKGRAPH_MONGO_URL; no connection is made yet. Durability is set here and cannot be weakened by the URL."""
+    if settings.mongo_url is None:
+        raise ConfigurationError("TASKGRAPH_MONGO_URL is not set; give the address of a MongoDB replica set, or use `taskgraph dev`")
+    try:
+        client: AsyncMongoClient[Document] = AsyncMongoClient(
+            settings.mongo_url.get_secret_value(),
+            appname="taskgraph",
+            maxPoolSize=settings.mongo_pool_max,
+            minPoolSize=settings.mongo_pool_min,
+            serverSelectionTimeoutMS=SERVER_SELECTION_SECONDS * 1000,
+            connectTimeoutMS=SERVER_SELECTION_SECONDS * 1000,
+            socketTimeoutMS=SOCKET_SECONDS * 1000,
+            retryWrites=True,
+            retryReads=True,
+            w="majority",
+            document_class=dict,
+            tz_aware=False,
+        )
+    except (InvalidURI, MongoConfigurationError, ValueError) as error:
+        raise ConfigurationError(f"TASKGRAPH_MONGO_URL: {error}") from error
+    return Database(client, settings.mongo_database)
+
+
+async def transaction(db: Database, work: Callable[[Session], Awaitable[Result]]) -> tuple[Result, Timestamp]:
+    """Runs `work` in one snapshot transaction with a majority commit; returns its result and the cluster time of the commit.
+
+    `work` may run several times (write conflicts, failovers), so it must only touch the database. All of it
+    happens within TRANSACTION_SECONDS, else PyMongo's timeout error; nothing is half-written.
+    """
+    with pymongo.timeout(TRANSACTION_SECONDS):
+        async with db.client.start_session() as session:
+            result = await session.with_transaction(work, read_concern=SNAPSHOT, write_concern=MAJORITY)
+            # The reply to the commit carries the time of the commit's own oplog entry, the same that a change stream reports.
+            committed_at = session.operation_time
+            assert committed_at is not None  # noqa: S101 - every replica set reply has one
+            return result, committed_at
+
+
+async def is_replica_set_member(db: Database) -> bool:
+    """Whether transactions and change streams can work at all."""
+    hello: Mapping[str, Any] = await db.client.admin.command("hello")
+    return "setName" in hello or hello.get("msg") == "isdbgrid"
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether MongoDB could not be reached or has no primary: a matter of waiting, not of the request."""
+    return isinstance(error, ConnectionFailure | WTimeoutError | ExecutionTimeout | WaitQueueTimeoutError) or (
+        isinstance(error, PyMongoError) and (error.timeout or error.has_error_label("TransientTransactionError"))
+    )

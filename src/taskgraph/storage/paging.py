@@ -1,0 +1,190 @@
+"""Keyset pagination: pages that never repeat or skip an untouched document while others come, go and move.
+
+A page starts at a key, not at a position: the cursor holds the ordering, the sort key and the _id of one document, and the
+next page is what sorts after that pair. Cursors carry a checksum, so a damaged one is refused instead of leading somewhere else;
+they are no secret: who forges one only chooses where in their own documents they start.
+"""
+
+import base64
+import binascii
+import itertools
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from hashlib import blake2b
+from typing import Any
+
+from bson import ObjectId
+
+from taskgraph.errors import BadUserInput
+from taskgraph.storage.mongo import Document
+
+PAGE_DEFAULT = 20
+PAGE_MAX = 100
+ASCENDING, DESCENDING = 1, -1
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - stored times are UTC without a zone
+_CHECKSUM_BYTES = 6
+_MAX_CURSOR_CHARACTERS = 2000
+
+
+class KeyType(Enum):
+    """How a sort key is packed into a cursor."""
+
+    DATE = "q"
+    NUMBER = "i"
+    SCORE = "d"
+    TEXT = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A total order of documents: by `key`, ties by _id in the same direction. `tag` names it inside cursors: never reuse one."""
+
+    tag: int
+    key: str
+    key_type: KeyType
+    direction: int
+
+    @property
+    def sort(self) -> list[tuple[str, int]]:
+        """For find().sort()."""
+        return [(self.key, self.direction), ("_id", self.direction)]
+
+    @property
+    def reversed_sort(self) -> list[tuple[str, int]]:
+        """The same order walked backwards."""
+        return [(self.key, -self.direction), ("_id", -self.direction)]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where in an order one document stands."""
+
+    key: Any
+    id: ObjectId
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which part of an ordered list is wanted: `size` documents from its start, or from its end when `is_backward`."""
+
+    order: Order
+    size: int
+    is_backward: bool = False
+    after: Position | None = None
+    before: Position | None = None
+
+    @property
+    def sort(self) -> list[tuple[str, int]]:
+        """The order to read in; a backward page is turned round afterwards."""
+        return self.order.reversed_sort if self.is_backward else self.order.sort
+
+    @property
+    def limit(self) -> int:
+        """One document more than wanted tells whether there is another page, without a count."""
+        return self.size + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """At most `window.size` documents in the window's order. A side where a cursor was given counts as having more."""
+
+    window: Window
+    documents: Sequence[Document]
+    has_next: bool
+    has_previous: bool
+
+
+def window(
+    order: Order, *, first: int | None = None, after: str | None = None, last: int | None = None, before: str | None = None
+) -> Window:
+    """The window that the arguments of a connection ask for; BadUserInput when they make no sense."""
+    if first is not None and last is not None:
+        raise BadUserInput("Give first or last, not both.")
+    for name, size in (("first", first), ("last", last)):
+        if size is not None and not 1 <= size <= PAGE_MAX:
+            raise BadUserInput(f"{name} must be between 1 and {PAGE_MAX}.")
+    return Window(
+        order=order,
+        size=first or last or PAGE_DEFAULT,
+        is_backward=last is not None or (first is None and before is not None and after is None),
+        after=None if after is None else decode_cursor(after, order, argument="after"),
+        before=None if before is None else decode_cursor(before, order, argument="before"),
+    )
+
+
+def matching(window: Window, conditions: Sequence[Mapping[str, Any]]) -> Document:
+    """A filter for the documents of the window that meet all conditions.
+
+    The conditions are repeated inside each branch of the $or, so that each branch becomes one bounded index scan and MongoDB
+    merges them in order. A single range with a residual filter would walk over every tie before the cursor.
+    """
+    ahead = _beyond(window.order, window.after, window.order.direction)
+    behind = _beyond(window.order, window.before, -window.order.direction)
+    branches = [_all([*conditions, *pair]) for pair in itertools.product(ahead, behind)]
+    return branches[0] if len(branches) == 1 else {"$or": branches}
+
+
+def page_of(window: Window, documents: Sequence[Document]) -> Page:
+    """The page, given up to `window.limit` documents read in `window.sort`."""
+    has_more = len(documents) > window.size
+    kept = documents[: window.size]
+    if window.is_backward:
+        return Page(window, kept[::-1], has_next=window.before is not None, has_previous=has_more)
+    return Page(window, kept, has_next=has_more, has_previous=window.after is not None)
+
+
+def encode_cursor(order: Order, document: Mapping[str, Any]) -> str:
+    """The opaque cursor of one document in an order."""
+    body = bytes([order.tag]) + document["_id"].binary + _pack(order.key_type, document[order.key])
+    return base64.urlsafe_b64encode(_checksum(body) + body).rstrip(b"=").decode()
+
+
+def decode_cursor(text: str, order: Order, *, argument: str) -> Position:
+    """The position a cursor stands for; BadUserInput when it is damaged or belongs to another order."""
+    damaged = BadUserInput(f"{argument} is not a cursor of this API; pass one exactly as it was received.")
+    if len(text) > _MAX_CURSOR_CHARACTERS:
+        raise damaged
+    try:
+        raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise damaged from error
+    body = raw[_CHECKSUM_BYTES:]
+    # The second test refuses other spellings of the same bytes (stray low bits): one position, one cursor.
+    if len(body) < 1 + 12 or raw[:_CHECKSUM_BYTES] != _checksum(body) or base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != text:
+        raise damaged
+    if body[0] != order.tag:
+        raise BadUserInput(f"{argument} is a cursor of another ordering; start again from the first page of this one.")
+    return Position(key=_unpack(order.key_type, body[13:]), id=ObjectId(body[1:13]))
+
+
+def _beyond(order: Order, position: Position | None, direction: int) -> list[Document]:
+    """What lies past a position: the rest of its ties, then the other keys."""
+    if position is None:
+        return [{}]
+    comparison = "$gt" if direction == ASCENDING else "$lt"
+    return [{order.key: position.key, "_id": {comparison: position.id}}, {order.key: {comparison: position.key}}]
+
+
+def _all(conditions: Sequence[Mapping[str, Any]]) -> Document:
+    present = [dict(condition) for condition in conditions if condition]
+    return present[0] if len(present) == 1 else {"$and": present}
+
+
+def _pack(key_type: KeyType, key: Any) -> bytes:
+    if key_type is KeyType.TEXT:
+        return str(key).encode("utf-8", "surrogatepass")
+    return struct.pack(f">{key_type.value}", (key - _EPOCH) // timedelta(milliseconds=1) if key_type is KeyType.DATE else key)
+
+
+def _unpack(key_type: KeyType, packed: bytes) -> Any:
+    if key_type is KeyType.TEXT:
+        return packed.decode("utf-8", "surrogatepass")
+    (number,) = struct.unpack(f">{key_type.value}", packed)
+    return _EPOCH + timedelta(milliseconds=number) if key_type is KeyType.DATE else number
+
+
+def _checksum(body: bytes) -> bytes:
+    return blake2b(body, digest_size=_CHECKSUM_BYTES, person=b"taskgraph-page").digest()

@@ -1,0 +1,1 @@
+"""What you do: tasks, their pages, their changes."""

@@ -1,0 +1,96 @@
+"""What is stored about tasks. Documents are camelCase; the model validates and dumps them."""
+
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Any
+
+from odmantic import Field, Model, ObjectId
+from pymongo import ASCENDING, DESCENDING, TEXT, IndexModel
+
+RESTORABLE_SECONDS = 30 * 24 * 3600
+# Where a task without a due date stands in the order of due dates: after every task that has one. The year 9999 is the last
+# that MongoDB, Python and RFC 3339 agree on; real due dates end a day earlier.
+NEVER = datetime(9999, 12, 31)  # noqa: DTZ001 - stored times are UTC without a zone
+
+
+class TaskStatus(StrEnum):
+    """Where the work stands."""
+
+    TODO = "TODO"
+    IN_PROGRESS = "IN_PROGRESS"
+    DONE = "DONE"
+    CANCELED = "CANCELED"
+
+
+CLOSED = (TaskStatus.DONE, TaskStatus.CANCELED)
+
+
+class TaskPriority(IntEnum):
+    """Stored as a number, so that an index orders LOW < MEDIUM < HIGH < URGENT."""
+
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+    URGENT = 4
+
+
+def _indexes() -> list[Any]:
+    def within_owner(name: str, *keys: str, direction: int = ASCENDING) -> IndexModel:
+        # isDeleted comes before the order so that trash never lengthens a scan; _id breaks ties in the same direction.
+        prefix = [("ownerId", ASCENDING), ("isDeleted", ASCENDING), *((key, ASCENDING) for key in keys[:-1])]
+        return IndexModel([*prefix, (keys[-1], direction), ("_id", direction)], name=name)
+
+    return [
+        within_owner("owner_created", "createdAt", direction=DESCENDING),
+        within_owner("owner_updated", "updatedAt", direction=DESCENDING),
+        within_owner("owner_due", "dueOrder"),
+        within_owner("owner_priority", "priority"),
+        within_owner("owner_title", "titleKey"),
+        within_owner("owner_status_created", "status", "createdAt", direction=DESCENDING),
+        within_owner("owner_priority_created", "priority", "createdAt", direction=DESCENDING),
+        within_owner("owner_parent_created", "parentId", "createdAt", direction=DESCENDING),
+        IndexModel([("assigneeId", ASCENDING), ("createdAt", DESCENDING), ("_id", DESCENDING)], name="assignee_created"),
+        # No stemming and no stop words: every word can be found, in any language.
+        IndexModel(
+            [("ownerId", ASCENDING), ("title", TEXT), ("description", TEXT)],
+            name="owner_text",
+            weights={"title": 10, "description": 5},
+            default_language="none",
+        ),
+        IndexModel(
+            [("deletedAt", ASCENDING)],
+            name="purge_deleted",
+            expireAfterSeconds=RESTORABLE_SECONDS,
+            partialFilterExpression={"deletedAt": {"$type": "date"}},
+        ),
+    ]
+
+
+class Task(Model):
+    """One task. `title_key`, `due_order` and `is_deleted` follow from the others: they are what indexes order and filter by."""
+
+    model_config = {"collection": "tasks", "indexes": _indexes}
+
+    owner_id: ObjectId = Field(key_name="ownerId")
+    creator_id: ObjectId = Field(key_name="creatorId")
+    assignee_id: ObjectId | None = Field(default=None, key_name="assigneeId")
+    parent_id: ObjectId | None = Field(default=None, key_name="parentId")
+    title: str
+    title_key: str = Field(key_name="titleKey")
+    description: str = ""
+    status: TaskStatus = TaskStatus.TODO
+    priority: TaskPriority = TaskPriority.MEDIUM
+    labels: list[str] = []
+    due_date: datetime | None = Field(default=None, key_name="dueDate")
+    due_order: datetime = Field(default=NEVER, key_name="dueOrder")
+    version: int = 1
+    created_at: datetime = Field(key_name="createdAt")
+    updated_at: datetime = Field(key_name="updatedAt")
+    completed_at: datetime | None = Field(default=None, key_name="completedAt")
+    deleted_at: datetime | None = Field(default=None, key_name="deletedAt")
+    is_deleted: bool = Field(default=False, key_name="isDeleted")
+
+
+def title_key(title: str) -> str:
+    """The title as it is ordered and searched by prefix: without case."""
+    return title.casefold()

@@ -1,0 +1,42 @@
+"""The orders in which tasks can be read. A tag names its order inside cursors: add new ones, never renumber."""
+
+from enum import StrEnum
+
+from taskgraph.storage.paging import ASCENDING, DESCENDING, KeyType, Order
+
+
+class TaskOrderField(StrEnum):
+    """What to order by; ties are broken by id."""
+
+    CREATED_AT = "CREATED_AT"
+    UPDATED_AT = "UPDATED_AT"
+    DUE_DATE = "DUE_DATE"
+    PRIORITY = "PRIORITY"
+    TITLE = "TITLE"
+
+
+class OrderDirection(StrEnum):
+    """Smallest or earliest first, or the reverse."""
+
+    ASC = "ASC"
+    DESC = "DESC"
+
+
+_KEYS = {
+    TaskOrderField.CREATED_AT: (0, "createdAt", KeyType.DATE),
+    TaskOrderField.UPDATED_AT: (1, "updatedAt", KeyType.DATE),
+    TaskOrderField.DUE_DATE: (2, "dueOrder", KeyType.DATE),
+    TaskOrderField.PRIORITY: (3, "priority", KeyType.NUMBER),
+    TaskOrderField.TITLE: (4, "titleKey", KeyType.TEXT),
+}
+BEST_MATCH = Order(tag=100, key="score", key_type=KeyType.SCORE, direction=DESCENDING)
+
+
+def by(field: TaskOrderField, direction: OrderDirection) -> Order:
+    """The order by a field."""
+    number, key, key_type = _KEYS[field]
+    is_descending = direction is OrderDirection.DESC
+    return Order(2 * number + is_descending, key, key_type, DESCENDING if is_descending else ASCENDING)
+
+
+NEWEST_FIRST = by(TaskOrderField.CREATED_AT, OrderDirection.DESC)

@@ -1,0 +1,182 @@
+"""Reading tasks. Whoever asks is part of every query, so "not yours" and "not there" are the same answer.
+
+Functions that take `keys` are batches: one query for all keys, results in their order. The owner is part of each key.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+from bson import ObjectId
+
+from taskgraph.storage.mongo import Database, Document
+from taskgraph.storage.paging import Page, Window, matching, page_of
+from taskgraph.tasks.criteria import Criteria
+from taskgraph.tasks.model import CLOSED, TaskStatus
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class TaskKey(NamedTuple):
+    """One task of an owner."""
+
+    owner_id: ObjectId
+    task_id: ObjectId
+
+
+class SubtasksKey(NamedTuple):
+    """One page of one task's subtasks."""
+
+    parent: TaskKey
+    criteria: Criteria
+    window: Window
+
+
+class SubtaskCountKey(NamedTuple):
+    """How many subtasks of one task meet the criteria."""
+
+    parent: TaskKey
+    criteria: Criteria
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How many subtasks there are and how many of them are done; deleted ones don't count."""
+
+    total: int = 0
+    done: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts of tasks; every status and priority that occurs."""
+
+    total: int
+    overdue: int
+    by_status: dict[str, int]
+    by_priority: dict[int, int]
+
+
+async def task(db: Database, viewer_id: ObjectId, task_id: ObjectId) -> Document | None:
+    """One task, deleted or not."""
+    return await db["tasks"].find_one({"_id": task_id, "ownerId": viewer_id})
+
+
+async def page(db: Database, viewer_id: ObjectId, *, criteria: Criteria, window: Window) -> Page:
+    """One page of the tasks that meet the criteria; one query, no count."""
+    wanted = matching(window, [{"ownerId": viewer_id}, *criteria.conditions])
+    return page_of(window, await db["tasks"].find(wanted).sort(window.sort).limit(window.limit).to_list())
+
+
+async def count(db: Database, viewer_id: ObjectId, *, criteria: Criteria) -> int:
+    """How many tasks meet the criteria."""
+    return await db["tasks"].count_documents({"$and": [{"ownerId": viewer_id}, *criteria.conditions]})
+
+
+async def search(db: Database, viewer_id: ObjectId, text: str, *, criteria: Criteria, window: Window) -> Page:
+    """One page of the tasks that contain a word of the text, best match first; each document has its `score`.
+
+    Reads all matches of the owner to rank them: the cost grows with the matches, not with the depth of the page.
+    """
+    matches = {"$and": [{"ownerId": viewer_id, "$text": {"$search": text}}, *criteria.conditions]}
+    pipeline: list[Document] = [
+        {"$match": matches},
+        {"$addFields": {"score": {"$meta": "textScore"}}},
+        {"$match": matching(window, [{}])},
+        {"$sort": dict(window.sort)},
+        {"$limit": window.limit},
+    ]
+    cursor = await db["tasks"].aggregate(pipeline)
+    return page_of(window, await cursor.to_list())
+
+
+async def search_count(db: Database, viewer_id: ObjectId, text: str, *, criteria: Criteria) -> int:
+    """How many tasks contain a word of the text."""
+    return await db["tasks"].count_documents({"$and": [{"ownerId": viewer_id, "$text": {"$search": text}}, *criteria.conditions]})
+
+
+async def stats(db: Database, viewer_id: ObjectId, *, criteria: Criteria, at: datetime) -> Stats:
+    """Counts in one pass over the matching tasks."""
+    overdue = {"$and": [{"$lt": ["$dueOrder", at]}, {"$not": [{"$in": ["$status", [status.value for status in CLOSED]]}]}]}
+    pipeline: list[Document] = [
+        {"$match": {"$and": [{"ownerId": viewer_id}, *criteria.conditions]}},
+        {"$group": {"_id": {"status": "$status", "priority": "$priority", "overdue": overdue}, "count": {"$sum": 1}}},
+    ]
+    by_status: dict[str, int] = defaultdict(int)
+    by_priority: dict[int, int] = defaultdict(int)
+    total = late = 0
+    for group in await (await db["tasks"].aggregate(pipeline)).to_list():
+        total += group["count"]
+        late += group["count"] if group["_id"]["overdue"] else 0
+        by_status[group["_id"]["status"]] += group["count"]
+        by_priority[group["_id"]["priority"]] += group["count"]
+    return Stats(total, late, by_status, by_priority)
+
+
+async def tasks_by_key(db: Database, keys: Sequence[TaskKey]) -> list[Document | None]:
+    """The tasks, deleted or not; None for what is not there or not this owner's."""
+    wanted = {"_id": {"$in": [key.task_id for key in keys]}, "ownerId": {"$in": _owners(keys)}}
+    found = {TaskKey(each["ownerId"], each["_id"]): each for each in await db["tasks"].find(wanted).to_list()}
+    return [found.get(key) for key in keys]
+
+
+async def subtasks(db: Database, keys: Sequence[SubtasksKey]) -> list[Page]:
+    """A page of subtasks for each key; one query for all keys of the same criteria and window, cut to the page in the database."""
+    pages: dict[SubtasksKey, Page] = {}
+    for (criteria, window), group in _grouped(keys, lambda key: (key.criteria, key.window)).items():
+        found = await _subtasks_alike(db, [key.parent for key in group], criteria, window)
+        pages |= {key: page_of(window, found.get(key.parent, ())) for key in group}
+    return [pages[key] for key in keys]
+
+
+async def subtask_counts(db: Database, keys: Sequence[SubtaskCountKey]) -> list[int]:
+    """The number of subtasks for each key; one query for all keys of the same criteria."""
+    counts: dict[SubtaskCountKey, int] = {}
+    for criteria, group in _grouped(keys, lambda key: key.criteria).items():
+        found = await _by_parent(db, [key.parent for key in group], criteria.conditions, {"count": {"$sum": 1}})
+        counts |= {key: found.get(key.parent, {}).get("count", 0) for key in group}
+    return [counts[key] for key in keys]
+
+
+async def subtask_summaries(db: Database, parents: Sequence[TaskKey]) -> list[Summary]:
+    """Counts for each parent; one query."""
+    is_done = {"$cond": [{"$eq": ["$status", TaskStatus.DONE.value]}, 1, 0]}
+    found = await _by_parent(db, parents, Criteria().conditions, {"total": {"$sum": 1}, "done": {"$sum": is_done}})
+    return [Summary(found[key]["total"], found[key]["done"]) if key in found else Summary() for key in parents]
+
+
+async def _subtasks_alike(
+    db: Database, parents: Sequence[TaskKey], criteria: Criteria, window: Window
+) -> dict[TaskKey, list[Document]]:
+    wanted = matching(window, [_children(parents), *criteria.conditions])
+    top = {"$topN": {"n": window.limit, "sortBy": dict(window.sort), "output": "$$ROOT"}}
+    group = {"_id": {"ownerId": "$ownerId", "parentId": "$parentId"}, "tasks": top}
+    cursor = await db["tasks"].aggregate([{"$match": wanted}, {"$group": group}])
+    return {TaskKey(each["_id"]["ownerId"], each["_id"]["parentId"]): each["tasks"] for each in await cursor.to_list()}
+
+
+async def _by_parent(
+    db: Database, parents: Sequence[TaskKey], conditions: Sequence[Document], sums: Document
+) -> dict[TaskKey, Document]:
+    group = {"_id": {"ownerId": "$ownerId", "parentId": "$parentId"}, **sums}
+    cursor = await db["tasks"].aggregate([{"$match": {"$and": [_children(parents), *conditions]}}, {"$group": group}])
+    return {TaskKey(each["_id"]["ownerId"], each["_id"]["parentId"]): each for each in await cursor.to_list()}
+
+
+def _children(parents: Sequence[TaskKey]) -> Document:
+    # A parent and its subtasks have the same owner, so the two lists cannot be mixed up.
+    owners = _owners(parents)
+    return {"ownerId": owners[0] if len(owners) == 1 else {"$in": owners}, "parentId": {"$in": [key.task_id for key in parents]}}
+
+
+def _owners(keys: Sequence[TaskKey]) -> list[ObjectId]:
+    return list({key.owner_id for key in keys})
+
+
+def _grouped(keys: Sequence[Key], alike: Callable[[Key], Any]) -> dict[Any, list[Key]]:
+    groups: dict[Any, list[Key]] = defaultdict(list)
+    for key in keys:
+        groups[alike(key)].append(key)
+    return groups

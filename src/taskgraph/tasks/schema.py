@@ -1,0 +1,378 @@
+"""Tasks as the API shows them. A resolver takes arguments apart, calls one read or write and names the type."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any
+
+import strawberry
+
+from taskgraph.accounts import reads as accounts
+from taskgraph.accounts.schema import User
+from taskgraph.context import Context, Info
+from taskgraph.errors import BadUserInput, Unauthenticated
+from taskgraph.server.payloads import MutationPayload, refusals_as_errors
+from taskgraph.server.relay import Node, PageInfo, global_id, parse_id_of, stored
+from taskgraph.storage import clock, paging
+from taskgraph.storage.mongo import Document
+from taskgraph.storage.paging import Page, encode_cursor
+from taskgraph.tasks import orders, reads, retention, writes
+from taskgraph.tasks.inputs import (
+    MAX_TEXT_CHARACTERS,
+    TASK,
+    CreateTaskInput,
+    DeleteTaskInput,
+    RestoreTaskInput,
+    TaskFilter,
+    TaskOrder,
+    UpdateTaskInput,
+    criteria_of,
+    order_of,
+)
+from taskgraph.tasks.model import CLOSED, TaskPriority, TaskStatus
+from taskgraph.tasks.reads import SubtaskCountKey, SubtasksKey, TaskKey
+
+First = Annotated[int | None, strawberry.argument(description="How many from the start: 1 to 100; 20 when neither first nor last is given.")]
+Last = Annotated[int | None, strawberry.argument(description="How many from the end: 1 to 100. Not together with first.")]
+After = Annotated[str | None, strawberry.argument(description="Only what comes after this cursor of the same ordering.")]
+Before = Annotated[str | None, strawberry.argument(description="Only what comes before this cursor of the same ordering.")]
+Filter = Annotated[TaskFilter | None, strawberry.argument(description="Which tasks; all that are not deleted when left out.")]
+OrderBy = Annotated[TaskOrder | None, strawberry.argument(description="In which order; newest first when left out.")]
+
+
+@strawberry.type(description="How far the subtasks of a task are; deleted ones don't count.")
+class SubtaskSummary:
+    """Of one task."""
+
+    total: int = strawberry.field(description="How many subtasks there are.")
+    done: int = strawberry.field(description="How many of them are DONE.")
+
+
+@strawberry.type(description="Something to be done.")
+class Task(Node):
+    """Wraps a stored task, or one as it was in an event."""
+
+    title: str = stored("title", "1 to 200 characters.")
+    description: str = stored("description", "0 to 10,000 characters.")
+    status: TaskStatus = stored("status", "Where the work stands.")
+    priority: TaskPriority = stored("priority", "How much it matters.")
+    labels: list[str] = stored("labels", "At most 20, each 1 to 50 characters, in order, none twice.")
+    due_date: datetime | None = stored("dueDate", "When it should be done.")
+    version: int = stored("version", "Starts at 1 and rises by one with every change.")
+    created_at: datetime = stored("createdAt", "When it was created.")
+    updated_at: datetime = stored("updatedAt", "When it was changed last.")
+    completed_at: datetime | None = stored("completedAt", "Set when status becomes DONE, cleared when it leaves DONE.")
+    deleted_at: datetime | None = stored("deletedAt", "When it was deleted; it can be restored for 30 days from then.")
+
+    @strawberry.field(description="Opaque global id.")
+    def id(self) -> strawberry.ID:
+        """Holds the owner, which every query needs."""
+        return global_id(TASK, self.document["_id"], self.document["ownerId"])
+
+    @strawberry.field(description="When a completed task is purged, where the deployment does that; null otherwise.")
+    def expires_at(self, info: Info) -> datetime | None:
+        """Follows from completedAt and a setting."""
+        return retention.expires_at(self.document["completedAt"], info.context.settings)
+
+    @strawberry.field(description="The account that holds the task.")
+    async def owner(self, info: Info) -> User:
+        """Batched."""
+        return await _user(info.context, self.document["ownerId"])
+
+    @strawberry.field(description="Who created it.")
+    async def creator(self, info: Info) -> User:
+        """Batched."""
+        return await _user(info.context, self.document["creatorId"])
+
+    @strawberry.field(description="Who is to do it.")
+    async def assignee(self, info: Info) -> User | None:
+        """Batched; null again once that account is gone."""
+        assignee_id = self.document["assigneeId"]
+        document = await info.context.load(accounts.users_by_id, assignee_id) if assignee_id else None
+        return User(document=document) if document else None
+
+    @strawberry.field(description="The task of which this is a part.")
+    async def parent(self, info: Info) -> "Task | None":
+        """Batched; null again once the parent is purged."""
+        parent_id = self.document["parentId"]
+        document = await info.context.load(reads.tasks_by_key, TaskKey(self.document["ownerId"], parent_id)) if parent_id else None
+        return Task(document=document) if document else None
+
+    @strawberry.field(description="The tasks that are parts of this one, newest first unless ordered otherwise. `first` or `last` is 1..100; 20 when neither is given.")
+    async def subtasks(  # noqa: PLR0913, PLR0917 - the arguments of a connection
+        self,
+        info: Info,
+        filter: Filter = None,
+        order_by: OrderBy = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> "TaskConnection":
+        """Batched: one query for all parents."""
+        criteria = criteria_of(filter)
+        window = paging.window(order_of(order_by), first=first, after=after, last=last, before=before)
+        page = await info.context.load(reads.subtasks, SubtasksKey(self._key, criteria, window))
+        return TaskConnection(page=page, count=lambda: info.context.load(reads.subtask_counts, SubtaskCountKey(self._key, criteria)))
+
+    @strawberry.field(description="How many subtasks there are and how many are done.")
+    async def subtask_summary(self, info: Info) -> SubtaskSummary:
+        """Batched."""
+        summary = await info.context.load(reads.subtask_summaries, self._key)
+        return SubtaskSummary(total=summary.total, done=summary.done)
+
+    @strawberry.field(description="Whether it is due before now and neither DONE nor CANCELED.")
+    def is_overdue(self) -> bool:
+        """By this server's clock."""
+        due = self.document["dueDate"]
+        return due is not None and due < clock.now() and self.document["status"] not in CLOSED
+
+    @strawberry.field(description="Whether the viewer may change it.")
+    def viewer_can_update(self, info: Info) -> bool:
+        """Deleted tasks must be restored first."""
+        return self._is_viewers(info.context) and not self.document["isDeleted"]
+
+    @strawberry.field(description="Whether the viewer may delete it.")
+    def viewer_can_delete(self, info: Info) -> bool:
+        """The owner may."""
+        return self._is_viewers(info.context) and not self.document["isDeleted"]
+
+    @property
+    def _key(self) -> TaskKey:
+        return TaskKey(self.document["ownerId"], self.document["_id"])
+
+    def _is_viewers(self, context: Context) -> bool:
+        return bool(self.document["ownerId"] == context.viewer.id)
+
+
+@strawberry.type(description="A task in a list.")
+class TaskEdge:
+    """With its place."""
+
+    page: strawberry.Private[Page]
+    document: strawberry.Private[Document]
+
+    @strawberry.field(description="Where the task stands in this ordering; pass it as `after` or `before`.")
+    def cursor(self) -> str:
+        """Made only when selected."""
+        return encode_cursor(self.page.window.order, self.document)
+
+    @strawberry.field(description="The task.")
+    def node(self) -> Task:
+        """Already read."""
+        return Task(document=self.document)
+
+    @strawberry.field(description="How well it matches; search results only.")
+    def score(self) -> float | None:
+        """MongoDB's text score."""
+        return self.document.get("score")
+
+
+@strawberry.type(description="A page of tasks. Keyset pagination: a page never repeats or skips an untouched task while others are inserted, changed or deleted.")
+class TaskConnection:
+    """Wraps a page; `count` runs only when totalCount is selected."""
+
+    page: strawberry.Private[Page]
+    count: strawberry.Private[Callable[[], Awaitable[int]]]
+
+    @strawberry.field(description="The tasks of this page with their cursors.")
+    def edges(self) -> list[TaskEdge]:
+        """In order."""
+        return [TaskEdge(page=self.page, document=document) for document in self.page.documents]
+
+    @strawberry.field(description="The tasks of this page without cursors.")
+    def nodes(self) -> list[Task]:
+        """In order."""
+        return [Task(document=document) for document in self.page.documents]
+
+    @strawberry.field(description="Where this page stands in the list.")
+    def page_info(self) -> PageInfo:
+        """Of this page."""
+        return PageInfo(page=self.page)
+
+    @strawberry.field(description="How many tasks the whole list has; counted only when selected.")
+    async def total_count(self) -> int:
+        """One more query."""
+        return await self.count()
+
+
+@strawberry.type(description="How many tasks have a status.")
+class StatusCount:
+    """One status."""
+
+    status: TaskStatus = strawberry.field(description="The status.")
+    count: int = strawberry.field(description="How many tasks have it.")
+
+
+@strawberry.type(description="How many tasks have a priority.")
+class PriorityCount:
+    """One priority."""
+
+    priority: TaskPriority = strawberry.field(description="The priority.")
+    count: int = strawberry.field(description="How many tasks have it.")
+
+
+@strawberry.type(description="Counts of tasks.")
+class TaskStats:
+    """All counts come from one query."""
+
+    total: int = strawberry.field(description="How many there are.")
+    overdue: int = strawberry.field(description="How many are due before now and neither DONE nor CANCELED.")
+    by_status: list[StatusCount] = strawberry.field(description="One entry for every status, in the order of the enum, zeros too.")
+    by_priority: list[PriorityCount] = strawberry.field(description="One entry for every priority, LOW first, zeros too.")
+
+
+@strawberry.interface(description="A change of one task.")
+class TaskPayload(MutationPayload):
+    """With the task."""
+
+    task: Task | None = strawberry.field(default=None, description="The task as it is now; null when refused.")
+
+
+@strawberry.type(description="The new task.")
+class CreateTaskPayload(TaskPayload):
+    """See TaskPayload."""
+
+
+@strawberry.type(description="The changed task.")
+class UpdateTaskPayload(TaskPayload):
+    """See TaskPayload."""
+
+
+@strawberry.type(description="The deleted task.")
+class DeleteTaskPayload(TaskPayload):
+    """See TaskPayload."""
+
+
+@strawberry.type(description="The restored task.")
+class RestoreTaskPayload(TaskPayload):
+    """See TaskPayload."""
+
+
+@strawberry.type
+class Query:
+    """The root fields of tasks."""
+
+    @strawberry.field(description="One of the viewer's tasks, a deleted one too (see deletedAt); null when there is none with this id.")
+    async def task(self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="A task's global id.")]) -> Task | None:
+        """Batched, so that aliases share one query."""
+        return await find_task(info.context, id)
+
+    @strawberry.field(description="Tasks the viewer can see, newest first. `first` or `last` is 1..100; 20 when neither is given.")
+    async def tasks(  # noqa: PLR0913, PLR0917 - the arguments of a connection
+        self,
+        info: Info,
+        filter: Filter = None,
+        order_by: OrderBy = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> TaskConnection:
+        """One query, and one more for totalCount."""
+        db, viewer_id, criteria = info.context.db, info.context.viewer.id, criteria_of(filter)
+        window = paging.window(order_of(order_by), first=first, after=after, last=last, before=before)
+        page = await reads.page(db, viewer_id, criteria=criteria, window=window)
+        return TaskConnection(page=page, count=lambda: reads.count(db, viewer_id, criteria=criteria))
+
+    @strawberry.field(
+        description="Full-text search, best match first: a hit in the title weighs 10, in the description 5. "
+        'Finds whole words; any of them matches, "quoted phrases" must match, -words must not.'
+    )
+    async def search_tasks(
+        self,
+        info: Info,
+        query: Annotated[str, strawberry.argument(description="1 to 200 characters.")],
+        filter: Filter = None,
+        first: First = None,
+        after: After = None,
+    ) -> TaskConnection:
+        """One query, and one more for totalCount."""
+        if not query.strip() or len(query) > MAX_TEXT_CHARACTERS:
+            raise BadUserInput(f"query must have 1 to {MAX_TEXT_CHARACTERS} characters.")
+        db, viewer_id, criteria = info.context.db, info.context.viewer.id, criteria_of(filter)
+        page = await reads.search(db, viewer_id, query, criteria=criteria, window=paging.window(orders.BEST_MATCH, first=first, after=after))
+        return TaskConnection(page=page, count=lambda: reads.search_count(db, viewer_id, query, criteria=criteria))
+
+    @strawberry.field(description="Counts of the viewer's tasks by status and priority.")
+    async def task_stats(self, info: Info, filter: Filter = None) -> TaskStats:
+        """One query."""
+        stats = await reads.stats(info.context.db, info.context.viewer.id, criteria=criteria_of(filter), at=clock.now())
+        return TaskStats(
+            total=stats.total,
+            overdue=stats.overdue,
+            by_status=[StatusCount(status=each, count=stats.by_status.get(each.value, 0)) for each in TaskStatus],
+            by_priority=[PriorityCount(priority=each, count=stats.by_priority.get(each.value, 0)) for each in TaskPriority],
+        )
+
+
+@strawberry.type
+class Mutation:
+    """The root fields of tasks."""
+
+    @strawberry.mutation(description="Creates a task of the viewer.")
+    @refusals_as_errors(CreateTaskPayload)
+    async def create_task(self, info: Info, input: CreateTaskInput) -> CreateTaskPayload:
+        """One transaction: task and event."""
+        viewer, key = info.context.viewer, input.idempotency_key
+        return _payload(info, CreateTaskPayload, await writes.create_task(info.context.db, viewer.id, input.fields(), caused_by=key))
+
+    @strawberry.mutation(description="Changes a task: a field left out of the patch is kept, null clears it. A patch that changes nothing makes no new version.")
+    @refusals_as_errors(UpdateTaskPayload)
+    async def update_task(self, info: Info, input: UpdateTaskInput) -> UpdateTaskPayload:
+        """One transaction: task and event."""
+        written = await writes.update_task(
+            info.context.db,
+            info.context.viewer.id,
+            _task_id(input.id),
+            input.patch.patch(),
+            expected_version=input.expected_version,
+            caused_by=input.idempotency_key,
+        )
+        return _payload(info, UpdateTaskPayload, written)
+
+    @strawberry.mutation(description="Deletes a task; it can be restored for 30 days. Its subtasks stay. Deleting it again changes nothing.")
+    @refusals_as_errors(DeleteTaskPayload)
+    async def delete_task(self, info: Info, input: DeleteTaskInput) -> DeleteTaskPayload:
+        """One transaction: task and event."""
+        written = await writes.delete_task(
+            info.context.db,
+            info.context.viewer.id,
+            _task_id(input.id),
+            expected_version=input.expected_version,
+            caused_by=input.idempotency_key,
+        )
+        return _payload(info, DeleteTaskPayload, written)
+
+    @strawberry.mutation(description="Brings a deleted task back. Changes nothing when it is not deleted.")
+    @refusals_as_errors(RestoreTaskPayload)
+    async def restore_task(self, info: Info, input: RestoreTaskInput) -> RestoreTaskPayload:
+        """One transaction: task and event."""
+        viewer, key = info.context.viewer, input.idempotency_key
+        return _payload(info, RestoreTaskPayload, await writes.restore_task(info.context.db, viewer.id, _task_id(input.id), caused_by=key))
+
+
+async def find_task(context: Context, text: str) -> Task | None:
+    """The viewer's task with this global id; null for any other text."""
+    viewer, task_id = context.viewer, parse_id_of(TASK, text)
+    document = await context.load(reads.tasks_by_key, TaskKey(viewer.id, task_id)) if task_id else None
+    return Task(document=document) if document else None
+
+
+async def _user(context: Context, user_id: Any) -> User:
+    document = await context.load(accounts.users_by_id, user_id)
+    if document is None:
+        raise Unauthenticated("The account that holds this task is gone.")
+    return User(document=document)
+
+
+def _task_id(text: str) -> Any:
+    task_id = parse_id_of(TASK, text)
+    if task_id is None:
+        raise writes.TaskNotFound
+    return task_id
+
+
+def _payload(info: Info, payload: Any, written: writes.Written) -> Any:
+    # What was read before the write is older than the write.
+    info.context.forget()
+    return payload(task=Task(document=written.task), cursor=written.cursor)
