@@ -170,7 +170,9 @@ def _beyond(order: Order, position: Position | None, direction: int) -> list[Doc
 
 def _all(conditions: Sequence[Mapping[str, Any]]) -> Document:
     present = [dict(condition) for condition in conditions if condition]
-    return present[0] if len(present) == 1 else {"$and": present}
+    if len(present) <= 1:
+        return present[0] if present else {}
+    return {"$and": present}
 
 
 def _pack(key_type: KeyType, key: Any) -> bytes:
