@@ -15,7 +15,10 @@ from rich.console import Console
 
 from taskgraph import dev as development
 from taskgraph import doctor as examination
-from taskgraph import logs, schema as api, seed as synthetic, serve as serving
+from taskgraph import logs
+from taskgraph import schema as api
+from taskgraph import seed as synthetic
+from taskgraph import serve as serving
 from taskgraph.errors import TaskgraphError
 from taskgraph.settings import Settings, load
 from taskgraph.storage import migrate as migrations
@@ -42,6 +45,7 @@ def dev(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     data: Annotated[Path, typer.Option(help="Folder for the databases' data; made when missing.")] = Path(".taskgraph"),
+    *,
     demo: Annotated[bool, typer.Option("--demo/--no-demo", help="Load demo data and print two accounts, ready to use.")] = False,
 ) -> None:
     """Run everything on this machine: MongoDB and Valkey (unless their URLs are set), migrations, the server.
@@ -67,6 +71,7 @@ def serve(
 
 @app.command()
 def migrate(
+    *,
     status: Annotated[bool, typer.Option("--status", help="Only list the migrations and when they were applied.")] = False,
 ) -> None:
     """Apply the migrations that the database lacks, once each, in order. Safe to run in several processes at once."""

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from taskgraph import schema
+from taskgraph.accounts.credentials import Credentials
 from taskgraph.accounts.erasure import Erasure
 from taskgraph.accounts.gate import AccountGate
 from taskgraph.accounts.live_sessions import LiveSessions
@@ -42,9 +43,9 @@ def create_app(settings: Settings) -> Starlette:
     """The ASGI application; connections are opened by its lifespan, in the process that serves."""
     db, cache = mongo.connect(settings), redis.connect(settings)
     tokens = AccessTokens(settings.signing_secrets, ttl_seconds=settings.access_token_seconds)
-    throttle = LoginThrottle(cache, failures=settings.login_failures)
-    hasher, live, hub = PasswordHasher(), LiveSessions(db), EventHub()
-    resources = Resources(settings, db, cache, hasher, tokens, throttle, live, hub, Erasure([erasure.erase]))
+    credentials = Credentials(PasswordHasher(), LoginThrottle(cache, failures=settings.login_failures))
+    live, hub = LiveSessions(db), EventHub()
+    resources = Resources(settings, db, cache, credentials, tokens, live, hub, Erasure([erasure.erase]))
     tail = ChangeTail(db, [hub.subscription, live.subscription])
     return Starlette(routes=_routes(resources), middleware=_middleware(settings), lifespan=_lifespan(resources, tail))
 
@@ -56,7 +57,7 @@ def _lifespan(resources: Resources, tail: ChangeTail) -> Callable[[Starlette], A
             db = resources[Database]
             stack.push_async_callback(db.close)
             stack.push_async_callback(resources[Redis].close)
-            stack.callback(resources[PasswordHasher].close)
+            stack.callback(resources[Credentials].hasher.close)
             await retention.apply(db, resources[Settings])
             tailing = asyncio.create_task(tail.run(), name="change tail")
             stack.push_async_callback(_cancelled, tailing)

@@ -23,9 +23,23 @@ PEOPLE = (("Ada Lovelace", "ada@example.com"), ("Grace Hopper", "grace@example.c
 # The printed token should outlive a day of looking around.
 TOKEN_SECONDS = 24 * 3600
 PLAN: tuple[tuple[str, TaskStatus, TaskPriority, int | None, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("Launch the website", TaskStatus.IN_PROGRESS, TaskPriority.URGENT, 14, ("web",), ("Write the texts", "Draw the logo", "Set up the domain", "Test on phones")),
+    (
+        "Launch the website",
+        TaskStatus.IN_PROGRESS,
+        TaskPriority.URGENT,
+        14,
+        ("web",),
+        ("Write the texts", "Draw the logo", "Set up the domain", "Test on phones"),
+    ),
     ("Write the release notes", TaskStatus.TODO, TaskPriority.HIGH, 7, ("docs",), ()),
-    ("Review the budget", TaskStatus.TODO, TaskPriority.MEDIUM, -2, ("finance",), ("Collect the invoices", "Compare with last year")),
+    (
+        "Review the budget",
+        TaskStatus.TODO,
+        TaskPriority.MEDIUM,
+        -2,
+        ("finance",),
+        ("Collect the invoices", "Compare with last year"),
+    ),
     ("Renew the certificates", TaskStatus.DONE, TaskPriority.HIGH, -10, ("ops",), ()),
     ("Plan the team day", TaskStatus.TODO, TaskPriority.LOW, None, ("people",), ("Find a date", "Book a place")),
     ("Answer the survey", TaskStatus.CANCELED, TaskPriority.LOW, None, (), ()),
@@ -65,7 +79,14 @@ async def _account(db: Database, hasher: PasswordHasher, tokens: AccessTokens, n
 async def _make_tasks(db: Database, user: Document) -> None:
     for title, status, priority, due_in_days, labels, parts in PLAN:
         due = None if due_in_days is None else clock.now() + timedelta(days=due_in_days)
-        given = {"title": title, "status": status, "priority": priority, "labels": list(labels), "dueDate": due, "assigneeId": user["_id"]}
+        given = {
+            "title": title,
+            "status": status,
+            "priority": priority,
+            "labels": list(labels),
+            "dueDate": due,
+            "assigneeId": user["_id"],
+        }
         parent = await tasks.create_task(db, user["_id"], given)
         for part in parts:
             await tasks.create_task(db, user["_id"], _part(part, parent.task["_id"]))

@@ -96,16 +96,22 @@ def _versions() -> Iterator[Finding]:
 def _settings(settings: Settings) -> Iterator[Finding]:
     yield ok("settings", f"{settings.environment}, database {settings.mongo_database}")
     for name in names_set_without_effect(settings):
-        yield warning("settings", f"{name} is set, but this version does not use it yet; remove it or wait for the version that does")
+        yield warning(
+            "settings", f"{name} is set, but this version does not use it yet; remove it or wait for the version that does"
+        )
     if DEVELOPMENT_SECRET in settings.signing_secrets:
-        yield warning("secrets", "tokens are signed with the built-in development secret; set TASKGRAPH_JWT_SECRETS to random bytes")
+        yield warning(
+            "secrets", "tokens are signed with the built-in development secret; set TASKGRAPH_JWT_SECRETS to random bytes"
+        )
     else:
         yield ok("secrets", f"{len(settings.signing_secrets)} of 32 bytes or more")
 
 
 async def _mongo(settings: Settings) -> AsyncIterator[Finding]:
     if settings.mongo_url is None:
-        yield failed("mongodb", "TASKGRAPH_MONGO_URL is not set; give a replica set's address (`taskgraph dev` brings its own server)")
+        yield failed(
+            "mongodb", "TASKGRAPH_MONGO_URL is not set; give a replica set's address (`taskgraph dev` brings its own server)"
+        )
         return
     try:
         db = mongo.connect(settings)
@@ -120,7 +126,9 @@ async def _mongo(settings: Settings) -> AsyncIterator[Finding]:
             yield _clock(hello["localTime"], before + elapsed / 2)
             yield await _mongo_version(db)
         if "setName" not in hello and hello.get("msg") != "isdbgrid":
-            yield failed("replica set", "this is a standalone server without transactions; start it with --replSet and run rs.initiate()")
+            yield failed(
+                "replica set", "this is a standalone server without transactions; start it with --replSet and run rs.initiate()"
+            )
             return
         yield ok("replica set", hello.get("setName", "sharded cluster"))
         yield await _majority_write(db)
@@ -172,7 +180,9 @@ async def _migrations(db: Database) -> Finding:
         return failed("migrations", f"{', '.join(missing)} not applied; run `taskgraph migrate`")
     unknown = [each.name for each in statuses if not each.is_known]
     if unknown:
-        return warning("migrations", f"the database is newer than this code ({', '.join(unknown)}); deploy the version that brought it")
+        return warning(
+            "migrations", f"the database is newer than this code ({', '.join(unknown)}); deploy the version that brought it"
+        )
     return ok("migrations", f"{len(statuses)} applied")
 
 
@@ -192,7 +202,9 @@ async def _redis(settings: Settings) -> Finding:
         version = str(info.get("valkey_version") or info["redis_version"])
         name = "Valkey" if "valkey_version" in info else "Redis"
         if name == "Redis" and _number(version) < MIN_REDIS:
-            return warning("redis", f"version {version} is too old, at least {MIN_REDIS[0]}.{MIN_REDIS[1]} is needed; {consequence}")
+            return warning(
+                "redis", f"version {version} is too old, at least {MIN_REDIS[0]}.{MIN_REDIS[1]} is needed; {consequence}"
+            )
         return ok("redis", f"reachable, {name} {version}")
     except (RedisError, OSError, TimeoutError) as error:
         return warning("redis", f"not reachable ({str(error) or 'timeout'}); check TASKGRAPH_REDIS_URL; {consequence}")

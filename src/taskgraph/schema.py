@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
 from strawberry.tools import merge_types
@@ -16,7 +16,7 @@ from taskgraph.errors import BadUserInput
 from taskgraph.server import scalars
 from taskgraph.server.payloads import GenericError
 from taskgraph.server.relay import Node, NodeKey, parse_id
-from taskgraph.tasks import event_schema
+from taskgraph.tasks import event_schema, filters
 from taskgraph.tasks import reads as task_reads
 from taskgraph.tasks import schema as tasks
 
@@ -32,7 +32,9 @@ class NodeQuery:
         """One batched read, chosen by the id's type."""
         return await _find(info.context, id)
 
-    @strawberry.field(description="The objects with these global ids, in their order; null for each that is not there. At most 100.")
+    @strawberry.field(
+        description="The objects with these global ids, in their order; null for each that is not there. At most 100."
+    )
     async def nodes(
         self, info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="Global ids; at most 100.")]
     ) -> list[Node | None]:
@@ -59,27 +61,31 @@ def sdl() -> str:
     return build().as_str().rstrip() + "\n"
 
 
-async def _find(context: Context, text: str) -> Any:
+async def _find(context: Context, text: str) -> Node | None:
     """The viewer's object with this global id. Every finder has the viewer in its query."""
     key = parse_id(text)
     finder = _FINDERS.get(key.kind) if key else None
     return await finder(context, key) if finder and key else None
 
 
-async def _user(context: Context, key: NodeKey) -> Any:
+async def _user(context: Context, key: NodeKey) -> Node | None:
     """Nobody but the viewer, until people share something."""
     document = await context.load(account_reads.users_by_id, key.id) if key.id == context.viewer.id else None
     return accounts.User(document=document) if document else None
 
 
-async def _session(context: Context, key: NodeKey) -> Any:
+async def _session(context: Context, key: NodeKey) -> Node | None:
     document = await context.load(sessions.sessions_by_key, (context.viewer.id, key.id))
     return accounts.Session(document=document) if document else None
 
 
-async def _task(context: Context, key: NodeKey) -> Any:
+async def _task(context: Context, key: NodeKey) -> Node | None:
     document = await context.load(task_reads.tasks_by_key, task_reads.TaskKey(context.viewer.id, key.id))
     return tasks.Task(document=document) if document else None
 
 
-_FINDERS: dict[str, Callable[[Context, NodeKey], Awaitable[Any]]] = {accounts.USER: _user, accounts.SESSION: _session, tasks.TASK: _task}
+_FINDERS: dict[str, Callable[[Context, NodeKey], Awaitable[Node | None]]] = {
+    accounts.USER: _user,
+    accounts.SESSION: _session,
+    filters.TASK: _task,
+}

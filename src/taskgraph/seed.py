@@ -26,7 +26,22 @@ from taskgraph.tasks.model import NEVER, Task, TaskPriority, TaskStatus, title_k
 
 TOKEN_SECONDS = 24 * 3600
 BATCH = 1000
-WORDS = tuple("plan review ship fix write design test deploy refactor measure invoice report call draft budget audit".split())
+WORDS = (
+    "plan",
+    "review",
+    "ship",
+    "fix",
+    "write",
+    "design",
+    "test",
+    "deploy",
+    "measure",
+    "invoice",
+    "report",
+    "call",
+    "draft",
+    "audit",
+)
 HISTORY_SECONDS = 200 * 24 * 3600
 
 
@@ -34,13 +49,11 @@ class TokensNotWritten(TaskgraphError):
     """The file for the tokens cannot be written; nothing was made."""
 
 
-async def fill(db: Database, settings: Settings, *, users: int, tasks_per_user: int, tokens: Path | None, password: str | None) -> None:
+async def fill(
+    db: Database, settings: Settings, *, users: int, tasks_per_user: int, tokens: Path | None, password: str | None
+) -> None:
     """Adds `users` accounts with `tasks_per_user` tasks each; `tokens` gets one access token a line, valid for 24 h."""
-    if tokens is not None:
-        try:
-            tokens.touch(mode=0o600)
-        except OSError as error:
-            raise TokensNotWritten(f"{tokens} cannot be written: {error.strerror}") from error
+    _write_tokens(tokens, ())
     people = await _make_users(db, users, password)
     columns = (TextColumn("tasks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
@@ -51,8 +64,19 @@ async def fill(db: Database, settings: Settings, *, users: int, tasks_per_user: 
                 await db["tasks"].insert_many(batch, ordered=False)
                 progress.advance(bar, len(batch))
     if tokens is not None:
-        tokens.write_text("".join(f"{token}\n" for token in await _tokens(db, settings, people)), encoding="utf-8")
+        _write_tokens(tokens, await _tokens(db, settings, people))
     print(f"made {users} accounts with {tasks_per_user} tasks each")
+
+
+def _write_tokens(file: Path | None, tokens: Sequence[str]) -> None:
+    """One a line, for the owner's eyes only. Called once with none before the work, which may take long and would be in vain."""
+    if file is None:
+        return
+    try:
+        file.touch(mode=0o600)
+        file.write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
+    except OSError as error:
+        raise TokensNotWritten(f"{file} cannot be written: {error.strerror}") from error
 
 
 async def _make_users(db: Database, count: int, password: str | None) -> list[ObjectId]:
@@ -74,7 +98,9 @@ async def _make_users(db: Database, count: int, password: str | None) -> list[Ob
 
 async def _tokens(db: Database, settings: Settings, people: Sequence[ObjectId]) -> list[str]:
     issuer = AccessTokens(settings.signing_secrets, ttl_seconds=TOKEN_SECONDS)
-    granted = [await sessions.open_session(db, user_id, ttl_seconds=TOKEN_SECONDS, user_agent="taskgraph seed") for user_id in people]
+    granted = [
+        await sessions.open_session(db, user_id, ttl_seconds=TOKEN_SECONDS, user_agent="taskgraph seed") for user_id in people
+    ]
     return [issuer.issue(each.session["userId"], each.session["_id"])[0] for each in granted]
 
 

@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """uvicorn would raise the signal again at the end, and the process would die of it instead of ending with status 0."""
+        """Otherwise uvicorn would raise the signal again at the end, and the process would die of it instead of ending with status 0."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -117,7 +117,7 @@ def worker() -> Starlette:
 
 
 def config(app: str | Callable[[], Starlette], settings: Settings, *, workers: int = 1) -> uvicorn.Config:
-    """uvicorn's options; `app` makes the application, and is an import string where several processes are wanted."""
+    """The options of uvicorn; `app` makes the application, and is an import string where several processes are wanted."""
     proxies: dict[str, Any] = (
         {"proxy_headers": True, "forwarded_allow_ips": list(settings.trusted_proxies)}
         if settings.trusted_proxies
@@ -130,7 +130,8 @@ def config(app: str | Callable[[], Starlette], settings: Settings, *, workers: i
         loop="uvloop",
         http="httptools",
         ws="websockets-sansio",
-        ws_max_size=settings.max_body_bytes,
+        # The application refuses earlier and says why, counting characters; this bounds what is held in memory until then.
+        ws_max_size=4 * settings.max_body_bytes,
         # Compression costs 300 KB of memory a connection and most of the time of a fan-out; messages are small.
         ws_per_message_deflate=False,
         lifespan="on",

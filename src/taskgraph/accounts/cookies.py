@@ -32,5 +32,6 @@ def _set(context: Context, value: str, max_age_seconds: int) -> None:
     settings = context.settings
     cookie: SimpleCookie = SimpleCookie({name(settings): value})
     morsel = cookie[name(settings)]
-    morsel.update({"path": "/", "max-age": str(max_age_seconds), "httponly": True, "secure": not settings.is_development, "samesite": "Strict"})
+    morsel.update({"path": "/", "max-age": str(max_age_seconds), "samesite": "Strict"})
+    morsel["httponly"], morsel["secure"] = True, not settings.is_development
     context.reply.headers.append("set-cookie", morsel.OutputString())

@@ -88,7 +88,12 @@ def _shared_limiter(redis: Redis) -> MovingWindowRateLimiter | None:
     if redis.client is None:
         return None
     # The address is that of the pool; the scheme only tells the library which client it is given.
-    storage = RedisStorage("async+redis://", implementation="redispy", key_prefix="taskgraph", connection_pool=redis.client.connection_pool)
+    storage = RedisStorage(
+        "async+redis://",
+        implementation="redispy",
+        key_prefix="taskgraph",
+        connection_pool=redis.client.connection_pool,  # type: ignore[arg-type]  # documented, but typed as a plain option
+    )
     return MovingWindowRateLimiter(storage)
 
 

@@ -4,7 +4,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from odmantic import Field, Model, ObjectId
+from bson import ObjectId
+from odmantic import Field, Model
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.collation import Collation
 
@@ -28,6 +29,7 @@ class User(Model):
 
     model_config = {"collection": "users", "indexes": _user_indexes}
 
+    id: ObjectId = Field(default_factory=ObjectId, primary_field=True)
     name: str
     email: str
     password_hash: str = Field(key_name="passwordHash")
@@ -53,6 +55,7 @@ class Session(Model):
 
     model_config = {"collection": "sessions", "indexes": _session_indexes}
 
+    id: ObjectId = Field(default_factory=ObjectId, primary_field=True)
     user_id: ObjectId = Field(key_name="userId")
     handle: bytes
     token_hash: bytes = Field(key_name="tokenHash")

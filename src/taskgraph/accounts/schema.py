@@ -7,11 +7,10 @@ import strawberry
 from bson import ObjectId
 
 from taskgraph.accounts import cookies, reads, sessions, writes
+from taskgraph.accounts.credentials import Credentials
 from taskgraph.accounts.erasure import Erasure
 from taskgraph.accounts.live_sessions import LiveSessions
-from taskgraph.accounts.login_throttle import LoginThrottle
 from taskgraph.accounts.model import Tier
-from taskgraph.accounts.passwords import PasswordHasher
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.context import Context, Info
 from taskgraph.server.enums import described
@@ -71,7 +70,9 @@ class SignedIn(MutationPayload):
     """Null members when refused."""
 
     viewer: User | None = strawberry.field(default=None, description="Who is signed in now.")
-    access_token: str | None = strawberry.field(default=None, description="Send it as `Authorization: Bearer <token>`. Valid for minutes.")
+    access_token: str | None = strawberry.field(
+        default=None, description="Send it as `Authorization: Bearer <token>`. Valid for minutes."
+    )
     access_token_expires_at: datetime | None = strawberry.field(default=None, description="When the access token ends.")
     refresh_token: str | None = strawberry.field(
         default=None,
@@ -216,7 +217,7 @@ class Mutation:
     async def register(self, info: Info, input: RegisterInput) -> RegisterPayload:
         """Two writes: the user, then the session."""
         context = info.context
-        hasher = context.resources[PasswordHasher]
+        hasher = context.resources[Credentials].hasher
         user = await writes.register(context.db, hasher, name=input.name, email=input.email, password=input.password)
         return await _open_session(context, user, RegisterPayload)
 
@@ -227,8 +228,7 @@ class Mutation:
         context = info.context
         user = await writes.authenticate(
             context.db,
-            context.resources[PasswordHasher],
-            context.resources[LoginThrottle],
+            context.resources[Credentials],
             email=input.email,
             password=input.password,
             address=context.address,
@@ -250,7 +250,9 @@ class Mutation:
             raise sessions.RefreshRefused
         return _signed_in(context, user, granted, RefreshSessionPayload)
 
-    @strawberry.mutation(description="Ends the session of this request: its access token and its refresh token are worthless from now on.")
+    @strawberry.mutation(
+        description="Ends the session of this request: its access token and its refresh token are worthless from now on."
+    )
     @refusals_as_errors(LogoutPayload)
     async def logout(self, info: Info) -> LogoutPayload:
         """Ended in MongoDB first, then in this process; others learn of it from the change stream."""
@@ -281,8 +283,7 @@ class Mutation:
         context = info.context
         user = await writes.change_password(
             context.db,
-            context.resources[PasswordHasher],
-            context.resources[LoginThrottle],
+            context.resources[Credentials],
             context.viewer.id,
             current=input.current_password,
             new=input.new_password,
@@ -299,14 +300,20 @@ class Mutation:
         info.context.forget()
         return UpdateProfilePayload(viewer=User(document=user))
 
-    @strawberry.mutation(description="Erases the account, its sessions, its tasks and their history; needs the password. Cannot be undone.")
+    @strawberry.mutation(
+        description="Erases the account, its sessions, its tasks and their history; needs the password. Cannot be undone."
+    )
     @refusals_as_errors(DeleteAccountPayload)
     async def delete_account(self, info: Info, input: DeleteAccountInput) -> DeleteAccountPayload:
         """Sessions go first, so that nothing new is written meanwhile."""
         context, viewer = info.context, info.context.viewer
-        hasher, throttle = context.resources[PasswordHasher], context.resources[LoginThrottle]
         await writes.confirm_password(
-            context.db, hasher, throttle, viewer.id, password=input.password, member="password", address=context.address
+            context.db,
+            context.resources[Credentials],
+            viewer.id,
+            password=input.password,
+            member="password",
+            address=context.address,
         )
         context.resources[LiveSessions].end_all_of(viewer.id)
         removed = await context.resources[Erasure].erase(context.db, viewer.id)

@@ -29,7 +29,9 @@ class TokenReused(Refused):
     """A spent refresh token came back, so the session has been ended for whoever holds its tokens."""
 
     def __init__(self) -> None:
-        super().__init__(Problem(ErrorCode.TOKEN_REUSED, "This refresh token was used before; the session has been ended. Sign in again."))
+        super().__init__(
+            Problem(ErrorCode.TOKEN_REUSED, "This refresh token was used before; the session has been ended. Sign in again.")
+        )
 
 
 class SessionNotFound(Refused):
@@ -148,7 +150,7 @@ async def _session_with_handle(db: Database, token: RefreshToken, now: datetime)
 
 
 def _is_in_grace(session: Document, token: RefreshToken, now: datetime) -> bool:
-    return session["previousHash"] == token.digest and now - session["lastUsedAt"] <= timedelta(seconds=GRACE_SECONDS)
+    return bool(session["previousHash"] == token.digest) and now - session["lastUsedAt"] <= timedelta(seconds=GRACE_SECONDS)
 
 
 async def _end(db: Database, which: Document) -> int:

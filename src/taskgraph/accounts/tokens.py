@@ -99,5 +99,6 @@ class RefreshToken:
 
     def successor(self, salt: bytes) -> "RefreshToken":
         """The next token of the session. It follows from this one and a salt, so that two tabs which spend the same token at
-        the same moment are given the same next one, without any secret being stored."""
+        the same moment are given the same next one, without any secret being stored.
+        """
         return RefreshToken(self.handle, hmac.digest(self.secret, salt, "sha256"))

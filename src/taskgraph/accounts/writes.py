@@ -5,7 +5,7 @@ from email_validator import EmailNotValidError, validate_email
 from pymongo.errors import DuplicateKeyError
 
 from taskgraph.accounts import reads
-from taskgraph.accounts.login_throttle import LoginThrottle
+from taskgraph.accounts.credentials import Credentials
 from taskgraph.accounts.model import User
 from taskgraph.accounts.passwords import PasswordHasher
 from taskgraph.errors import ErrorCode, InputRefused, Problem, Refused, Unauthenticated
@@ -58,36 +58,33 @@ async def register(db: Database, hasher: PasswordHasher, *, name: str, email: st
     return document
 
 
-async def authenticate(
-    db: Database, hasher: PasswordHasher, throttle: LoginThrottle, *, email: str, password: str, address: str | None
-) -> Document:
+async def authenticate(db: Database, credentials: Credentials, *, email: str, password: str, address: str | None) -> Document:
     """The user with this address and password. BadCredentials, TooManyFailedLogins.
 
     Unknown addresses cost the same work. A hash made with weaker parameters than today's is made anew.
     """
-    async with throttle.attempt(email.strip(), address) as attempt:
-        user = await reads.user_by_email(db, email.strip())
-        verdict = await hasher.verify(user and user["passwordHash"], password[: PASSWORD_CHARACTERS + 1])
-        attempt.has_failed = not verdict.is_right
+    email = email.strip()
+    user = await reads.user_by_email(db, email)
+    verdict = await credentials.check(email, user["passwordHash"] if user else None, password, address=address)
     if user is None or not verdict.is_right:
         raise BadCredentials
     if verdict.is_outdated:
         # Only if nobody changed the password meanwhile.
         unchanged = {"_id": user["_id"], "passwordHash": user["passwordHash"]}
-        await db["users"].update_one(unchanged, {"$set": {"passwordHash": await hasher.hash(password)}})
+        await db["users"].update_one(unchanged, {"$set": {"passwordHash": await credentials.hasher.hash(password)}})
     return user
 
 
 async def change_password(
-    db: Database, hasher: PasswordHasher, throttle: LoginThrottle, user_id: ObjectId, *, current: str, new: str, address: str | None
+    db: Database, credentials: Credentials, user_id: ObjectId, *, current: str, new: str, address: str | None
 ) -> Document:
     """The user with a new password. InputRefused, WrongPassword, TooManyFailedLogins. Sessions are the caller's to end."""
     problems: list[Problem] = []
     _check_password(new, "newPassword", problems)
     if problems:
         raise InputRefused(*problems)
-    await confirm_password(db, hasher, throttle, user_id, password=current, member="currentPassword", address=address)
-    return await _changed(db, user_id, {"passwordHash": await hasher.hash(new)})
+    await confirm_password(db, credentials, user_id, password=current, member="currentPassword", address=address)
+    return await _changed(db, user_id, {"passwordHash": await credentials.hasher.hash(new)})
 
 
 async def update_profile(db: Database, user_id: ObjectId, *, name: str | None, email: str | None) -> Document:
@@ -107,18 +104,15 @@ async def update_profile(db: Database, user_id: ObjectId, *, name: str | None, e
 
 
 async def confirm_password(
-    db: Database, hasher: PasswordHasher, throttle: LoginThrottle, user_id: ObjectId, *, password: str, member: str, address: str | None
-) -> Document:
-    """The user, if this is their password. WrongPassword naming the input's `member`, TooManyFailedLogins."""
+    db: Database, credentials: Credentials, user_id: ObjectId, *, password: str, member: str, address: str | None
+) -> None:
+    """WrongPassword naming the input's `member` unless this is the user's password; TooManyFailedLogins."""
     user = await reads.user(db, user_id)
     if user is None:
         raise Unauthenticated
-    async with throttle.attempt(user["email"], address) as attempt:
-        verdict = await hasher.verify(user["passwordHash"], password[: PASSWORD_CHARACTERS + 1])
-        attempt.has_failed = not verdict.is_right
+    verdict = await credentials.check(user["email"], user["passwordHash"], password, address=address)
     if not verdict.is_right:
         raise WrongPassword(member)
-    return user
 
 
 async def _changed(db: Database, user_id: ObjectId, changes: dict[str, str]) -> Document:

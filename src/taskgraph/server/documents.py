@@ -51,7 +51,7 @@ class Prepared:
         raise OperationUnknown(name)
 
 
-class OperationUnknown(Exception):  # noqa: N818 - a fact
+class OperationUnknown(Exception):
     """The document has several operations and none was named, or has none of this name."""
 
     def __init__(self, name: str | None) -> None:
@@ -59,7 +59,7 @@ class OperationUnknown(Exception):  # noqa: N818 - a fact
         super().__init__("The document has several operations; say which by operationName." if name is None else names_one)
 
 
-class DocumentRefused(Exception):  # noqa: N818 - a fact
+class DocumentRefused(Exception):
     """The document is no GraphQL (GRAPHQL_PARSE_FAILED) or does not fit the schema and its limits (GRAPHQL_VALIDATION_FAILED)."""
 
     def __init__(self, code: str, errors: Sequence[GraphQLError]) -> None:
@@ -90,8 +90,8 @@ class Documents:
             raise DocumentRefused(refused.code, refused.errors)
         try:
             prepared = self._prepare(text)
-        except DocumentRefused as refused:
-            _keep(self._failed, text, refused, FAILED_DOCUMENTS)
+        except DocumentRefused as error:
+            _keep(self._failed, text, error, FAILED_DOCUMENTS)
             raise
         _keep(self._good, text, prepared, GOOD_DOCUMENTS)
         return prepared

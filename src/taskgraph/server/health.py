@@ -38,7 +38,9 @@ class Health:
     async def readyz(self, _request: Request) -> Response:
         """200 while everything essential is up, else 503."""
         is_ready = (await self._report())["status"] != "down"
-        return PlainTextResponse("ready\n" if is_ready else "not ready\n", HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
+        return PlainTextResponse(
+            "ready\n" if is_ready else "not ready\n", HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        )
 
     async def health(self, _request: Request) -> Response:
         """The same with every check by name: `up`, `degraded` or `down`."""

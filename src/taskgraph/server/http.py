@@ -47,7 +47,7 @@ class Parameters:
         return cls(query, name or None, variables)
 
 
-class HttpRefusal(Exception):  # noqa: N818 - not a failure of ours
+class HttpRefusal(Exception):
     """The request is turned away with a status of its own."""
 
     def __init__(self, status: HTTPStatus, message: str, **headers: str) -> None:
@@ -93,7 +93,9 @@ class GraphQLOverHttp:
 
     async def _body(self, request: Request) -> bytes:
         """The whole body, never more than allowed."""
-        too_large = HttpRefusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {self._max_body_bytes} bytes.", connection="close")
+        too_large = HttpRefusal(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {self._max_body_bytes} bytes.", connection="close"
+        )
         body = bytearray()
         try:
             async for chunk in request.stream():

@@ -23,7 +23,7 @@ described(
     FORBIDDEN="The viewer may see the object but not do this to it.",
     EMAIL_TAKEN="Another account has this e-mail address.",
     BAD_CREDENTIALS="The e-mail address, password or refresh token is wrong.",
-    TOKEN_REUSED="A spent refresh token came back; its session has been ended.",
+    TOKEN_REUSED="A spent refresh token came back; its session has been ended.",  # noqa: S106 - a description
     VERSION_CONFLICT="The object changed since the expected version.",
     DEPENDENCY_CYCLE="The change would close a loop among tasks.",
     BLOCKED="The task waits for others.",
@@ -48,7 +48,9 @@ class UserError:
 class GenericError(UserError):
     """One problem."""
 
-    retry_after_seconds: int | None = strawberry.field(default=None, description="When it makes sense to try again; null when that changes nothing.")
+    retry_after_seconds: int | None = strawberry.field(
+        default=None, description="When it makes sense to try again; null when that changes nothing."
+    )
 
 
 @strawberry.interface(description="What every mutation answers.")
@@ -64,7 +66,9 @@ class MutationPayload:
     )
 
 
-def refusals_as_errors(payload: type[Payload]) -> Callable[[Callable[Arguments, Awaitable[Payload]]], Callable[Arguments, Awaitable[Payload]]]:
+def refusals_as_errors(
+    payload: type[Payload],
+) -> Callable[[Callable[Arguments, Awaitable[Payload]]], Callable[Arguments, Awaitable[Payload]]]:
     """Decorates a mutation's resolver: what the domain refuses becomes the payload's `errors`."""
 
     def decorate(resolver: Callable[Arguments, Awaitable[Payload]]) -> Callable[Arguments, Awaitable[Payload]]:

@@ -90,12 +90,16 @@ class PageInfo:
 
     page: strawberry.Private[Page]
 
-    @strawberry.field(description="Whether more follows: exact when paging forward; when paging backward, whether `before` was given.")
+    @strawberry.field(
+        description="Whether more follows: exact when paging forward; when paging backward, whether `before` was given."
+    )
     def has_next_page(self) -> bool:
         """One document more than asked for was read to know this."""
         return self.page.has_next
 
-    @strawberry.field(description="Whether more precedes: exact when paging backward; when paging forward, whether `after` was given.")
+    @strawberry.field(
+        description="Whether more precedes: exact when paging backward; when paging forward, whether `after` was given."
+    )
     def has_previous_page(self) -> bool:
         """See has_next_page."""
         return self.page.has_previous

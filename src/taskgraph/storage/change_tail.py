@@ -6,7 +6,7 @@ reaches back that far is something lost, and then the handlers are told.
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ class ChangeTail:
     def __init__(self, db: Database, subscriptions: list[Subscription]) -> None:
         self._db = db
         self._by_collection = {subscription.collection: subscription for subscription in subscriptions}
-        self._resume_token: Document | None = None
+        self._resume_token: Mapping[str, Any] | None = None
         self._start_at: Timestamp | None = None
         self._same_commit: tuple[str, Timestamp, int] = ("", Timestamp(0, 0), 0)
         self.is_live = asyncio.Event()
@@ -70,13 +70,13 @@ class ChangeTail:
             except PyMongoError as error:
                 self.is_live.clear()
                 if isinstance(error, OperationFailure) and error.code in LOST_HISTORY_CODES:
-                    log.error("change stream history lost", code=error.code)
+                    log.error("change stream history lost", code=error.code)  # noqa: TRY400 - the code says it all
                     self._start_at = self._resume_token = None
                 log.warning("change stream interrupted", error=type(error).__name__, retry_seconds=round(delay, 2))
-                await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
+                await asyncio.sleep(delay * random.uniform(0.5, 1))
                 delay = min(delay * 2, RETRY_MAX_SECONDS)
 
-    async def _changes(self) -> Any:
+    async def _changes(self) -> AsyncGenerator[Document]:
         position = {"resume_after": self._resume_token} if self._resume_token else {"start_at_operation_time": self._start_at}
         async with await self._db.raw.watch(self._pipeline(), max_await_time_ms=AWAIT_MILLISECONDS, **position) as stream:
             self.is_live.set()

@@ -97,9 +97,7 @@ def _make_ours(path: Path) -> None:
     if not marker.exists():
         # A crash in the middle of _replace leaves its temporary file.
         if any(not entry.name.startswith(f".{MARKER}.") for entry in path.iterdir()):
-            raise ConfigurationError(
-                f"data folder {path} is not empty and not made by taskgraph; nothing was touched, {ELSEWHERE}"
-            )
+            raise ConfigurationError(f"data folder {path} is not empty and not made by taskgraph; nothing was touched, {ELSEWHERE}")
         path.chmod(0o700)
         _replace(marker, json.dumps({"format": FORMAT, "ports": {}}))
     _read_marker(path)
@@ -133,7 +131,7 @@ def _lock(lock: int, path: Path) -> None:
 def _replace(file: Path, text: str) -> None:
     """All or nothing, readable by its owner only."""
     fresh = file.with_name(f".{file.name}.{os.getpid()}")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as output:
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as output:
         output.write(text)
         output.flush()
         os.fsync(output.fileno())

@@ -41,7 +41,7 @@ class Gap:
 Message = LoggedEvent | Checkpoint | Gap
 
 
-class SlowListener(Exception):  # noqa: N818 - a fact about the listener, not a failure of ours
+class SlowListener(Exception):
     """The listener did not take its events in time; it can resume by cursor."""
 
 
@@ -88,7 +88,13 @@ class EventHub:
         if after is None:
             return [Checkpoint(self._position(), clock.now())]
         if self._reaches_back_to is None or after < self._reaches_back_to:
-            return [Gap(after, self._position(), "The events after this cursor are no longer at hand; read anew, then go on from cursor.")]
+            return [
+                Gap(
+                    after,
+                    self._position(),
+                    "The events after this cursor are no longer at hand; read anew, then go on from cursor.",
+                )
+            ]
         missed = [event for event in self._ring if event.cursor > after and user_id in event.document["audience"]]
         return [Checkpoint(after, clock.now()), *missed]
 
@@ -109,7 +115,9 @@ class EventHub:
         start, self._latest = self._latest, EventCursor.at(time)
         self._reaches_back_to = self._latest
         for user_id in list(self._listeners):
-            self._send(user_id, Gap(start, self._latest, "The server lost track of the database; read anew, then go on from cursor."))
+            self._send(
+                user_id, Gap(start, self._latest, "The server lost track of the database; read anew, then go on from cursor.")
+            )
 
     def _send(self, user_id: ObjectId, message: Message) -> None:
         for queue in self._listeners.get(user_id, ()):

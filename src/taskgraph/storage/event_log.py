@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bson import Timestamp
-from odmantic import Field, Model, ObjectId
+from bson import ObjectId, Timestamp
+from odmantic import Field, Model
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from taskgraph.errors import BadUserInput
@@ -33,6 +33,7 @@ class Event(Model):
 
     model_config = {"collection": "events", "indexes": _indexes}
 
+    id: ObjectId = Field(default_factory=ObjectId, primary_field=True)
     owner_id: ObjectId = Field(key_name="ownerId")
     subject_id: ObjectId = Field(key_name="subjectId")
     audience: list[ObjectId]

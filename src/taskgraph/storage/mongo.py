@@ -58,7 +58,9 @@ class Database:
 def connect(settings: Settings) -> Database:
     """A client for TASKGRAPH_MONGO_URL; no connection is made yet. Durability is set here and cannot be weakened by the URL."""
     if settings.mongo_url is None:
-        raise ConfigurationError("TASKGRAPH_MONGO_URL is not set; give the address of a MongoDB replica set, or use `taskgraph dev`")
+        raise ConfigurationError(
+            "TASKGRAPH_MONGO_URL is not set; give the address of a MongoDB replica set, or use `taskgraph dev`"
+        )
     try:
         client: AsyncMongoClient[Document] = AsyncMongoClient(
             settings.mongo_url.get_secret_value(),
@@ -90,7 +92,7 @@ async def transaction(db: Database, work: Callable[[Session], Awaitable[Result]]
             result = await session.with_transaction(work, read_concern=SNAPSHOT, write_concern=MAJORITY)
             # The reply to the commit carries the time of the commit's own oplog entry, the same that a change stream reports.
             committed_at = session.operation_time
-            assert committed_at is not None  # noqa: S101 - every replica set reply has one
+            assert committed_at is not None  # noqa: S101 - every reply of a replica set has one
             return result, committed_at
 
 

@@ -153,7 +153,11 @@ def decode_cursor(text: str, order: Order, *, argument: str) -> Position:
         raise damaged from error
     body = raw[_CHECKSUM_BYTES:]
     # The second test refuses other spellings of the same bytes (stray low bits): one position, one cursor.
-    if len(body) < 1 + 12 or raw[:_CHECKSUM_BYTES] != _checksum(body) or base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != text:
+    if (
+        len(body) < 1 + 12
+        or raw[:_CHECKSUM_BYTES] != _checksum(body)
+        or base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != text
+    ):
         raise damaged
     if body[0] != order.tag:
         raise BadUserInput(f"{argument} is a cursor of another ordering; start again from the first page of this one.")

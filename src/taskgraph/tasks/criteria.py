@@ -1,5 +1,6 @@
 """Which tasks are meant: small conditions on stored tasks, and how they combine. Values are typed before they come here, so no
-operator can be smuggled in."""
+operator can be smuggled in.
+"""
 
 import re
 from collections.abc import Sequence

@@ -18,7 +18,7 @@ from taskgraph.storage.event_hub import Message as HubMessage
 from taskgraph.storage.event_log import EventCursor, LoggedEvent
 from taskgraph.storage.mongo import Document
 from taskgraph.tasks.events import TaskAction
-from taskgraph.tasks.inputs import TASK, bounded
+from taskgraph.tasks.filters import TASK, bounded
 from taskgraph.tasks.model import TaskPriority
 from taskgraph.tasks.schema import Task
 
@@ -94,7 +94,9 @@ class TaskEvent(Node):
         return User(document=document) if document else None
 
 
-@strawberry.type(description="Nothing new for this subscriber up to here; sent at the start and then at least every 30 s, so that an idle client can resume too.")
+@strawberry.type(
+    description="Nothing new for this subscriber up to here; sent at the start and then at least every 30 s, so that an idle client can resume too."
+)
 class StreamCheckpoint:
     """A position without an event."""
 
@@ -102,7 +104,9 @@ class StreamCheckpoint:
     at: datetime = strawberry.field(description="When it was sent.")
 
 
-@strawberry.type(description="Events after `from` can no longer be replayed in full: read anew, then go on from `cursor`. Loss is never silent.")
+@strawberry.type(
+    description="Events after `from` can no longer be replayed in full: read anew, then go on from `cursor`. Loss is never silent."
+)
 class StreamGap:
     """What cannot be replayed."""
 
@@ -112,7 +116,8 @@ class StreamGap:
 
 
 TaskStreamMessage = Annotated[
-    TaskEvent | StreamCheckpoint | StreamGap, strawberry.union("TaskStreamMessage", description="What a subscriber to taskEvents receives.")
+    TaskEvent | StreamCheckpoint | StreamGap,
+    strawberry.union("TaskStreamMessage", description="What a subscriber to taskEvents receives."),
 ]
 
 
@@ -122,7 +127,9 @@ class TaskEventFilter:
 
     task_ids: list[strawberry.ID] | None = strawberry.field(default=None, description="Only of these tasks; at most 100.")
     actions: list[TaskAction] | None = strawberry.field(default=None, description="Only these actions.")
-    exclude_caused_by: list[str] | None = strawberry.field(default=None, description="Not those caused by these idempotency keys; at most 100.")
+    exclude_caused_by: list[str] | None = strawberry.field(
+        default=None, description="Not those caused by these idempotency keys; at most 100."
+    )
 
 
 @strawberry.type
@@ -136,7 +143,9 @@ class Subscription:
     async def task_events(
         self,
         info: Info,
-        after: Annotated[EventCursor | None, strawberry.argument(description="Go on behind this position; from now when left out.")] = None,
+        after: Annotated[
+            EventCursor | None, strawberry.argument(description="Go on behind this position; from now when left out.")
+        ] = None,
         filter: Annotated[TaskEventFilter | None, strawberry.argument(description="Which events; all when left out.")] = None,
     ) -> AsyncGenerator[TaskStreamMessage]:
         """Each event is shown with what the database holds at that moment."""

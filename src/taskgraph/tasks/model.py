@@ -4,7 +4,8 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
-from odmantic import Field, Model, ObjectId
+from bson import ObjectId
+from odmantic import Field, Model
 from pymongo import ASCENDING, DESCENDING, TEXT, IndexModel
 
 RESTORABLE_SECONDS = 30 * 24 * 3600
@@ -71,6 +72,7 @@ class Task(Model):
 
     model_config = {"collection": "tasks", "indexes": _indexes}
 
+    id: ObjectId = Field(default_factory=ObjectId, primary_field=True)
     owner_id: ObjectId = Field(key_name="ownerId")
     creator_id: ObjectId = Field(key_name="creatorId")
     assignee_id: ObjectId | None = Field(default=None, key_name="assigneeId")

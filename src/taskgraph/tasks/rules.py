@@ -1,6 +1,6 @@
 """The limits of a task's fields: values are cleaned and every fault is listed with its place in the input."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ LABELS = 20
 LABEL_CHARACTERS = 50
 IDEMPOTENCY_KEY_CHARACTERS = 200
 # Emptied by null; the others cannot be without a value.
-CLEARED = {"description": "", "labels": [], "dueDate": None, "assigneeId": None, "parentId": None}
+CLEARED: dict[str, Any] = {"description": "", "labels": [], "dueDate": None, "assigneeId": None, "parentId": None}
 
 
 class Checklist:
@@ -103,4 +103,9 @@ def _as_it_is(_name: str, value: Any, _checklist: Checklist) -> Any:
     return value
 
 
-_CLEANERS = {"title": _clean_title, "description": _clean_description, "labels": _clean_labels, "dueDate": _clean_due_date}
+_CLEANERS: dict[str, Callable[[str, Any, Checklist], Any]] = {
+    "title": _clean_title,
+    "description": _clean_description,
+    "labels": _clean_labels,
+    "dueDate": _clean_due_date,
+}

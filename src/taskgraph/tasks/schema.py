@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import strawberry
+from bson import ObjectId
 
 from taskgraph.accounts import reads as accounts
 from taskgraph.accounts.schema import User
@@ -16,22 +17,16 @@ from taskgraph.storage import clock, paging
 from taskgraph.storage.mongo import Document
 from taskgraph.storage.paging import Page, encode_cursor
 from taskgraph.tasks import orders, reads, retention, writes
-from taskgraph.tasks.inputs import (
-    MAX_TEXT_CHARACTERS,
-    TASK,
-    CreateTaskInput,
-    DeleteTaskInput,
-    RestoreTaskInput,
-    TaskFilter,
-    TaskOrder,
-    UpdateTaskInput,
-    criteria_of,
-    order_of,
-)
-from taskgraph.tasks.model import CLOSED, TaskPriority, TaskStatus
+from taskgraph.tasks.enums import TaskPriority, TaskStatus
+from taskgraph.tasks.filters import MAX_TEXT_CHARACTERS, TASK, TaskFilter, TaskOrder, criteria_of, order_of
+from taskgraph.tasks.inputs import CreateTaskInput, DeleteTaskInput, RestoreTaskInput, UpdateTaskInput
+from taskgraph.tasks.model import CLOSED
 from taskgraph.tasks.reads import SubtaskCountKey, SubtasksKey, TaskKey
 
-First = Annotated[int | None, strawberry.argument(description="How many from the start: 1 to 100; 20 when neither first nor last is given.")]
+Payload = TypeVar("Payload", bound="TaskPayload")
+First = Annotated[
+    int | None, strawberry.argument(description="How many from the start: 1 to 100; 20 when neither first nor last is given.")
+]
 Last = Annotated[int | None, strawberry.argument(description="How many from the end: 1 to 100. Not together with first.")]
 After = Annotated[str | None, strawberry.argument(description="Only what comes after this cursor of the same ordering.")]
 Before = Annotated[str | None, strawberry.argument(description="Only what comes before this cursor of the same ordering.")]
@@ -97,8 +92,10 @@ class Task(Node):
         document = await info.context.load(reads.tasks_by_key, TaskKey(self.document["ownerId"], parent_id)) if parent_id else None
         return Task(document=document) if document else None
 
-    @strawberry.field(description="The tasks that are parts of this one, newest first unless ordered otherwise. `first` or `last` is 1..100; 20 when neither is given.")
-    async def subtasks(  # noqa: PLR0913, PLR0917 - the arguments of a connection
+    @strawberry.field(
+        description="The tasks that are parts of this one, newest first unless ordered otherwise. `first` or `last` is 1..100; 20 when neither is given."
+    )
+    async def subtasks(
         self,
         info: Info,
         filter: Filter = None,
@@ -112,7 +109,9 @@ class Task(Node):
         criteria = criteria_of(filter)
         window = paging.window(order_of(order_by), first=first, after=after, last=last, before=before)
         page = await info.context.load(reads.subtasks, SubtasksKey(self._key, criteria, window))
-        return TaskConnection(page=page, count=lambda: info.context.load(reads.subtask_counts, SubtaskCountKey(self._key, criteria)))
+        return TaskConnection(
+            page=page, count=lambda: info.context.load(reads.subtask_counts, SubtaskCountKey(self._key, criteria))
+        )
 
     @strawberry.field(description="How many subtasks there are and how many are done.")
     async def subtask_summary(self, info: Info) -> SubtaskSummary:
@@ -167,7 +166,9 @@ class TaskEdge:
         return self.document.get("score")
 
 
-@strawberry.type(description="A page of tasks. Keyset pagination: a page never repeats or skips an untouched task while others are inserted, changed or deleted.")
+@strawberry.type(
+    description="A page of tasks. Keyset pagination: a page never repeats or skips an untouched task while others are inserted, changed or deleted."
+)
 class TaskConnection:
     """Wraps a page; `count` runs only when totalCount is selected."""
 
@@ -252,13 +253,17 @@ class RestoreTaskPayload(TaskPayload):
 class Query:
     """The root fields of tasks."""
 
-    @strawberry.field(description="One of the viewer's tasks, a deleted one too (see deletedAt); null when there is none with this id.")
-    async def task(self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="A task's global id.")]) -> Task | None:
+    @strawberry.field(
+        description="One of the viewer's tasks, a deleted one too (see deletedAt); null when there is none with this id."
+    )
+    async def task(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="A task's global id.")]
+    ) -> Task | None:
         """Batched, so that aliases share one query."""
         return await find_task(info.context, id)
 
     @strawberry.field(description="Tasks the viewer can see, newest first. `first` or `last` is 1..100; 20 when neither is given.")
-    async def tasks(  # noqa: PLR0913, PLR0917 - the arguments of a connection
+    async def tasks(
         self,
         info: Info,
         filter: Filter = None,
@@ -290,7 +295,9 @@ class Query:
         if not query.strip() or len(query) > MAX_TEXT_CHARACTERS:
             raise BadUserInput(f"query must have 1 to {MAX_TEXT_CHARACTERS} characters.")
         db, viewer_id, criteria = info.context.db, info.context.viewer.id, criteria_of(filter)
-        page = await reads.search(db, viewer_id, query, criteria=criteria, window=paging.window(orders.BEST_MATCH, first=first, after=after))
+        page = await reads.search(
+            db, viewer_id, query, criteria=criteria, window=paging.window(orders.BEST_MATCH, first=first, after=after)
+        )
         return TaskConnection(page=page, count=lambda: reads.search_count(db, viewer_id, query, criteria=criteria))
 
     @strawberry.field(description="Counts of the viewer's tasks by status and priority.")
@@ -314,9 +321,13 @@ class Mutation:
     async def create_task(self, info: Info, input: CreateTaskInput) -> CreateTaskPayload:
         """One transaction: task and event."""
         viewer, key = info.context.viewer, input.idempotency_key
-        return _payload(info, CreateTaskPayload, await writes.create_task(info.context.db, viewer.id, input.fields(), caused_by=key))
+        return _payload(
+            info, CreateTaskPayload, await writes.create_task(info.context.db, viewer.id, input.fields(), caused_by=key)
+        )
 
-    @strawberry.mutation(description="Changes a task: a field left out of the patch is kept, null clears it. A patch that changes nothing makes no new version.")
+    @strawberry.mutation(
+        description="Changes a task: a field left out of the patch is kept, null clears it. A patch that changes nothing makes no new version."
+    )
     @refusals_as_errors(UpdateTaskPayload)
     async def update_task(self, info: Info, input: UpdateTaskInput) -> UpdateTaskPayload:
         """One transaction: task and event."""
@@ -330,7 +341,9 @@ class Mutation:
         )
         return _payload(info, UpdateTaskPayload, written)
 
-    @strawberry.mutation(description="Deletes a task; it can be restored for 30 days. Its subtasks stay. Deleting it again changes nothing.")
+    @strawberry.mutation(
+        description="Deletes a task; it can be restored for 30 days. Its subtasks stay. Deleting it again changes nothing."
+    )
     @refusals_as_errors(DeleteTaskPayload)
     async def delete_task(self, info: Info, input: DeleteTaskInput) -> DeleteTaskPayload:
         """One transaction: task and event."""
@@ -348,7 +361,9 @@ class Mutation:
     async def restore_task(self, info: Info, input: RestoreTaskInput) -> RestoreTaskPayload:
         """One transaction: task and event."""
         viewer, key = info.context.viewer, input.idempotency_key
-        return _payload(info, RestoreTaskPayload, await writes.restore_task(info.context.db, viewer.id, _task_id(input.id), caused_by=key))
+        return _payload(
+            info, RestoreTaskPayload, await writes.restore_task(info.context.db, viewer.id, _task_id(input.id), caused_by=key)
+        )
 
 
 async def find_task(context: Context, text: str) -> Task | None:
@@ -358,21 +373,21 @@ async def find_task(context: Context, text: str) -> Task | None:
     return Task(document=document) if document else None
 
 
-async def _user(context: Context, user_id: Any) -> User:
+async def _user(context: Context, user_id: ObjectId) -> User:
     document = await context.load(accounts.users_by_id, user_id)
     if document is None:
         raise Unauthenticated("The account that holds this task is gone.")
     return User(document=document)
 
 
-def _task_id(text: str) -> Any:
+def _task_id(text: str) -> ObjectId:
     task_id = parse_id_of(TASK, text)
     if task_id is None:
         raise writes.TaskNotFound
     return task_id
 
 
-def _payload(info: Info, payload: Any, written: writes.Written) -> Any:
+def _payload(info: Info, payload: type[Payload], written: writes.Written) -> Payload:
     # What was read before the write is older than the write.
     info.context.forget()
     return payload(task=Task(document=written.task), cursor=written.cursor)

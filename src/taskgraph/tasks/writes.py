@@ -129,7 +129,9 @@ async def update_task(
         after = before | values
         if patch.add_labels or patch.remove_labels:
             labels = rules.Checklist("input", "patch")
-            after["labels"] = rules.merged_labels(after["labels"], add=patch.add_labels, remove=patch.remove_labels, checklist=labels)
+            after["labels"] = rules.merged_labels(
+                after["labels"], add=patch.add_labels, remove=patch.remove_labels, checklist=labels
+            )
             labels.done()
         if after["parentId"] is not None and after["parentId"] != before["parentId"]:
             await _check_parent(db, session, after, ("input", "patch", "parentId"))
