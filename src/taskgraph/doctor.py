@@ -133,6 +133,7 @@ async def _mongo(settings: Settings) -> AsyncIterator[Finding]:
         yield ok("replica set", hello.get("setName", "sharded cluster"))
         yield await _majority_write(db)
         yield await _migrations(db)
+        yield await _indexes(db)
     except PyMongoError as error:
         yield failed("mongodb", f"{mongo_reason(error)}; check TASKGRAPH_MONGO_URL, the network and that the server runs")
     finally:
@@ -184,6 +185,19 @@ async def _migrations(db: Database) -> Finding:
             "migrations", f"the database is newer than this code ({', '.join(unknown)}); deploy the version that brought it"
         )
     return ok("migrations", f"{len(statuses)} applied")
+
+
+async def _indexes(db: Database) -> Finding:
+    with pymongo.timeout(MONGO_SECONDS):
+        missing = [
+            f"{collection}.{name}"
+            for collection, names in migrate.declared_indexes().items()
+            for name in sorted(names - (await db[collection].index_information()).keys())
+        ]
+    if missing:
+        # A migration that is recorded does not run again, so only a person can bring them back.
+        return failed("indexes", f"missing: {', '.join(missing)}; make them as the migrations' INDEXES say")
+    return ok("indexes", "all there")
 
 
 async def _redis(settings: Settings) -> Finding:

@@ -21,6 +21,7 @@ from taskgraph.storage.event_hub import SlowListener
 PROTOCOL = "graphql-transport-ws"
 INIT_SECONDS = 10.0
 SEND_SECONDS = 10.0
+FINISH_SECONDS = 10.0
 OPERATIONS = 100
 ID_CHARACTERS = 200
 log = structlog.get_logger(__name__)
@@ -76,6 +77,7 @@ class Connection:
         self._max_message_bytes = max_message_bytes
         self._caller: Caller | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._streaming: set[str] = set()
 
     async def serve(self, init_seconds: float) -> None:
         """Receives until the connection ends; ends everything that runs on it."""
@@ -107,7 +109,7 @@ class Connection:
                 self._caller = await self._gate.admit_by_cookie(self._socket)
         except Unauthenticated as error:
             raise CloseSocket(4403, "Forbidden") from error
-        tasks.create_task(_end_with_session(self._caller))
+        tasks.create_task(self._end_with_session(self._caller))
         await self._send({"type": "connection_ack"})
 
     async def _handle(self, message: dict[str, Any], tasks: asyncio.TaskGroup) -> None:
@@ -161,7 +163,20 @@ class Connection:
         if self._running.pop(operation_id, None) and is_complete:
             await self._send({"type": "complete", "id": operation_id})
 
+    async def _end_with_session(self, caller: Caller) -> None:
+        """Waits until the caller's token expires or the session is revoked, then ends the connection."""
+        if caller.expires_at is None or caller.ended is None:
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(caller.ended.wait(), _seconds_until(caller.expires_at))
+        # The mutation that ends the session, a logout or an erasure, may have come this way: it is finished and answered.
+        under_way = [task for operation_id, task in self._running.items() if operation_id not in self._streaming]
+        if under_way:
+            await asyncio.wait(under_way, timeout=FINISH_SECONDS)
+        raise CloseSocket(4410, "Session ended")
+
     async def _stream(self, operation_id: str, operation: Operation, context: object) -> bool:
+        self._streaming.add(operation_id)
         try:
             async with aclosing(self._executor.stream(operation, context)) as answers:  # type: ignore[type-var]
                 async for answer in answers:
@@ -169,6 +184,8 @@ class Connection:
                         return False
         except SlowListener as error:
             raise CloseSocket(4411, "Slow consumer: resume from the last cursor") from error
+        finally:
+            self._streaming.discard(operation_id)
         return True
 
     async def _deliver(self, operation_id: str, answer: Answer) -> bool:
@@ -200,15 +217,6 @@ class Connection:
             await asyncio.wait_for(self._socket.send_text(orjson.dumps(message).decode()), SEND_SECONDS)
         except TimeoutError as error:
             raise CloseSocket(4411, "Slow consumer: resume from the last cursor") from error
-
-
-async def _end_with_session(caller: Caller) -> None:
-    """Waits until the caller's token expires or the session is revoked, then ends the connection."""
-    if caller.expires_at is None or caller.ended is None:
-        return
-    with suppress(TimeoutError):
-        await asyncio.wait_for(caller.ended.wait(), _seconds_until(caller.expires_at))
-    raise CloseSocket(4410, "Session ended")
 
 
 def _seconds_until(moment: datetime) -> float:

@@ -5,8 +5,9 @@ A migration is a file `migrations/0001_name.py` whose docstring says why it is n
     async def up(db: Database) -> None: ...
     async def up(db: Database, progress: Progress) -> None: ...     when it takes long: `progress(done, total)`
 
-It may be cut off anywhere and run again, so it must be safe to run twice. What was applied stands in the collection
-`migrations`; a lease in the collection `locks` keeps two processes from migrating at once.
+It may be cut off anywhere and run again, so it must be safe to run twice. The indexes it makes may stand in INDEXES, by
+collection, and doctor will look for them. What was applied stands in the collection `migrations`; a lease in the collection
+`locks` keeps two processes from migrating at once.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 
 import pymongo
 from pymongo import ReturnDocument
@@ -89,6 +91,16 @@ async def pending(db: Database, *, folder: Path | None = None) -> list[str]:
     return [each.name for each in await status(db, folder=folder) if each.applied_at is None]
 
 
+def declared_indexes(*, folder: Path | None = None) -> dict[str, set[str]]:
+    """Names of the indexes that the migrations' INDEXES promise, by collection."""
+    names: dict[str, set[str]] = {}
+    where = folder or default_folder()
+    for name in sorted(_names(where)):
+        for collection, indexes in getattr(_load(where / f"{name}.py"), "INDEXES", {}).items():
+            names.setdefault(collection, set()).update(index.document["name"] for index in indexes)
+    return names
+
+
 def default_folder() -> Path:
     """Inside the installed package, else the repository's."""
     here = Path(__file__)
@@ -125,7 +137,7 @@ async def _run(db: Database, name: str, folder: Path, on_progress: Callable[[str
 
     started = time.monotonic()
     try:
-        up = _load(folder / f"{name}.py")
+        up: Up = _load(folder / f"{name}.py").up
         progress(0, 1)
         await (up(db, progress) if len(inspect.signature(up).parameters) == 2 else up(db))
     except Exception as error:
@@ -137,13 +149,12 @@ async def _run(db: Database, name: str, folder: Path, on_progress: Callable[[str
     progress(1, 1)
 
 
-def _load(file: Path) -> Up:
+def _load(file: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"taskgraph_migration_{file.stem}", file)
     assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - a .py file has both
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    up: Up = module.up
-    return up
+    return module
 
 
 @contextlib.asynccontextmanager
