@@ -81,7 +81,7 @@ def _routes(resources: Resources) -> list[BaseRoute]:
     async def graphql(request: Request) -> Response:
         if graphiql is not None and request.method == "GET" and accepts_html(request):
             return graphiql.index(request)
-        return await over_http(request)
+        return await over_http.answer(request)
 
     health = Health(
         {
@@ -91,7 +91,7 @@ def _routes(resources: Resources) -> list[BaseRoute]:
     )
     return [
         Route(PATH, graphql, methods=["GET", "POST"]),
-        WebSocketRoute(PATH, over_websocket),
+        WebSocketRoute(PATH, over_websocket.serve),
         *health.routes(),
         *(graphiql.routes() if graphiql is not None else []),
     ]

@@ -132,8 +132,10 @@ async def _mongo(settings: Settings) -> AsyncIterator[Finding]:
             return
         yield ok("replica set", hello.get("setName", "sharded cluster"))
         yield await _majority_write(db)
-        yield await _migrations(db)
-        yield await _indexes(db)
+        migrations = await _migrations(db)
+        yield migrations
+        if migrations.verdict is Verdict.OK:
+            yield await _indexes(db)
     except PyMongoError as error:
         yield failed("mongodb", f"{mongo_reason(error)}; check TASKGRAPH_MONGO_URL, the network and that the server runs")
     finally:

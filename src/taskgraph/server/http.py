@@ -65,7 +65,7 @@ class GraphQLOverHttp:
         self._gate = gate
         self._max_body_bytes = max_body_bytes
 
-    async def __call__(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
         """Read, prepare, admit, run, answer."""
         media_type = JSON
         reply = Reply()

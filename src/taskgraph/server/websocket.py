@@ -48,7 +48,7 @@ class GraphQLOverWebSocket:
         self._max_message_bytes = max_message_bytes
         self._init_seconds = init_seconds
 
-    async def __call__(self, socket: WebSocket) -> None:
+    async def serve(self, socket: WebSocket) -> None:
         """Serves one connection until either side ends it."""
         if PROTOCOL not in socket.scope["subprotocols"]:
             await socket.accept()
