@@ -1,0 +1,1 @@
+"""The suite: real MongoDB and Valkey, the public doors, exact values."""

@@ -1,0 +1,1 @@
+"""Of the server: what is the same for every domain."""
