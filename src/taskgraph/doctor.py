@@ -25,9 +25,8 @@ from taskgraph.storage.mongo import Database
 
 MONGO_SECONDS = 3
 REDIS_SECONDS = 1
-# 5.0 brought $setWindowFields, time series and, what counts here, majority as the default concern and snapshot reads outside
-# transactions; everything older has reached its end of life.
-MIN_MONGO = (5, 0)
+# $topN, which cuts subtasks to a page within the database, came with 5.2; 6.0 is the first lasting release that has it, and is tested.
+MIN_MONGO = (6, 0)
 # 6.2 brought the options of SET and ZADD that rate limits use; every Valkey has them.
 MIN_REDIS = (6, 2)
 CLOCK_WARNING_SECONDS = 1.0

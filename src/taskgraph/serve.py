@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import errno
 import functools
-import os
+import multiprocessing
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -109,8 +109,10 @@ async def _serve_here(settings: Settings, sock: socket.socket, announce: Callabl
 
 def worker() -> Starlette:
     """The application of one worker process; uvicorn finds it by its name."""
-    # A killed supervisor would leave its workers on the port; SIGTERM lets them drain.
-    tether.tie(os.getppid(), signal.SIGTERM)
+    supervisor = multiprocessing.parent_process()
+    if supervisor is not None and supervisor.pid is not None:
+        # A killed supervisor would leave its workers on the port; SIGTERM lets them drain.
+        tether.tie(supervisor.pid, signal.SIGTERM)
     settings = load()
     logs.configure(settings)
     return create_app(settings)
