@@ -18,6 +18,7 @@ from limits import RateLimitItem, RateLimitItemPerSecond, WindowStats
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
+from taskgraph.accounts.model import email_key
 from taskgraph.errors import ErrorCode, Problem, Refused
 from taskgraph.storage.redis import Redis
 
@@ -111,7 +112,7 @@ async def _false() -> bool:
 
 def _account_key(email: str) -> str:
     # Hashed, because keys show up in monitoring and snapshots of Redis.
-    return hashlib.sha256(email.casefold().encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(email_key(email).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _address_key(address: str) -> str:

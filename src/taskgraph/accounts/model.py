@@ -1,5 +1,6 @@
 """What is stored about people: users and their sessions. Documents are camelCase; the model validates and dumps them."""
 
+import unicodedata
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -11,6 +12,11 @@ from pymongo.collation import Collation
 
 # Addresses that differ only in case are one account; strength 2 compares letters and accents, not case.
 IGNORING_CASE = Collation(locale="en", strength=2)
+
+
+def email_key(email: str) -> str:
+    """Equal for addresses that differ only in case, or in how the same letters are composed."""
+    return unicodedata.normalize("NFC", email).casefold()
 
 
 class Tier(StrEnum):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from bson import ObjectId
 
-from taskgraph.accounts.model import IGNORING_CASE
+from taskgraph.accounts.model import IGNORING_CASE, email_key
 from taskgraph.storage.mongo import Database, Document
 
 
@@ -21,4 +21,6 @@ async def user(db: Database, user_id: ObjectId) -> Document | None:
 
 async def user_by_email(db: Database, email: str) -> Document | None:
     """The account with this address in any case; index email."""
-    return await db["users"].find_one({"email": email}, collation=IGNORING_CASE)
+    found = await db["users"].find_one({"email": email}, collation=IGNORING_CASE)
+    # The collation also ignores invisible characters and width, which would give an account as many names to guess passwords under.
+    return found if found is not None and email_key(found["email"]) == email_key(email) else None

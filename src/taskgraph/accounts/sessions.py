@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from bson import ObjectId
 
+from taskgraph.accounts import reads
 from taskgraph.accounts.model import Session
 from taskgraph.accounts.tokens import SALT_BYTES, RefreshToken
 from taskgraph.errors import ErrorCode, Problem, Refused
@@ -16,6 +17,7 @@ from taskgraph.storage.mongo import Database, Document
 # Two tabs may spend the same token at the same moment; later than this, a spent token means that somebody else has it.
 GRACE_SECONDS = 10
 USER_AGENT_CHARACTERS = 200
+MAX_SESSIONS = 100
 
 
 class RefreshRefused(Refused):
@@ -32,6 +34,13 @@ class TokenReused(Refused):
         super().__init__(
             Problem(ErrorCode.TOKEN_REUSED, "This refresh token was used before; the session has been ended. Sign in again.")
         )
+
+
+class AccountGone(Refused):
+    """The account was erased while somebody signed in to it."""
+
+    def __init__(self) -> None:
+        super().__init__(Problem(ErrorCode.BAD_CREDENTIALS, "This account has just been erased."))
 
 
 class SessionNotFound(Refused):
@@ -52,7 +61,7 @@ class Granted:
 async def open_session(
     db: Database, user_id: ObjectId, *, ttl_seconds: int, ip: str | None = None, user_agent: str | None = None
 ) -> Granted:
-    """A new session, stored with majority before its tokens exist anywhere else."""
+    """A new session, stored with majority before its tokens exist anywhere else. AccountGone."""
     token, now = RefreshToken.new(), clock.now()
     session = Session(
         user_id=user_id,
@@ -65,6 +74,12 @@ async def open_session(
         user_agent=user_agent and user_agent[:USER_AGENT_CHARACTERS],
     ).model_dump_doc()
     await db["sessions"].insert_one(session)
+    # The account may have been erased since its password was checked. The erasure removes the user before it looks for late
+    # sessions, so one of the two sees the other.
+    if await reads.user(db, user_id) is None:
+        await db["sessions"].delete_one({"_id": session["_id"]})
+        raise AccountGone
+    await _end_surplus(db, user_id)
     return Granted(session, token)
 
 
@@ -116,9 +131,9 @@ async def sessions_by_key(db: Database, keys: Sequence[tuple[ObjectId, ObjectId]
 
 
 async def sessions_of(db: Database, user_id: ObjectId) -> list[Document]:
-    """The user's live sessions, used last first; at most 100, of which nobody has more."""
+    """The user's live sessions, used last first: all of them, as nobody has more than MAX_SESSIONS."""
     live = {"userId": user_id, "endedAt": None, "expiresAt": {"$gt": clock.now()}}
-    return await db["sessions"].find(live).sort("lastUsedAt", -1).limit(100).to_list()
+    return await db["sessions"].find(live).sort("lastUsedAt", -1).limit(MAX_SESSIONS).to_list()
 
 
 async def end_session(db: Database, user_id: ObjectId, session_id: ObjectId) -> int:
@@ -131,7 +146,15 @@ async def end_session(db: Database, user_id: ObjectId, session_id: ObjectId) -> 
 
 async def end_other_sessions(db: Database, user_id: ObjectId, *, keep: ObjectId) -> int:
     """Ends every session of the user but one; how many that were."""
-    return await _end(db, {"userId": user_id, "_id": {"$ne": keep}, "endedAt": None})
+    return await _end(db, {"userId": user_id, "_id": {"$ne": keep}, "endedAt": None, "expiresAt": {"$gt": clock.now()}})
+
+
+async def _end_surplus(db: Database, user_id: ObjectId) -> None:
+    """Ends what was used longest ago beyond MAX_SESSIONS, so that every live session can be listed and revoked."""
+    live = {"userId": user_id, "endedAt": None, "expiresAt": {"$gt": clock.now()}}
+    surplus = await db["sessions"].find(live, {"_id": 1}).sort("lastUsedAt", -1).skip(MAX_SESSIONS).to_list()
+    if surplus:
+        await _end(db, {"_id": {"$in": [session["_id"] for session in surplus]}})
 
 
 async def _spent_token(db: Database, token: RefreshToken, now: datetime) -> Granted:

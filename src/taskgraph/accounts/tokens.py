@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 import jwt
 from bson import ObjectId
+from bson.errors import InvalidId
 
 from taskgraph.errors import Unauthenticated
 
@@ -59,7 +60,7 @@ class AccessTokens:
             return Claims(ObjectId(claims["sub"]), ObjectId(claims["sid"]), expires_at)
         except jwt.ExpiredSignatureError as error:
             raise Unauthenticated("The access token has expired; refresh the session.") from error
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
+        except (jwt.PyJWTError, InvalidId, KeyError, TypeError, ValueError) as error:
             raise Unauthenticated("The access token is not valid; sign in again.") from error
 
 

@@ -1,5 +1,7 @@
 """Changing accounts: rules first, then the write. Sessions have their own module."""
 
+import unicodedata
+
 from bson import ObjectId
 from email_validator import EmailNotValidError, validate_email
 from pymongo.errors import DuplicateKeyError
@@ -16,6 +18,8 @@ NAME_CHARACTERS = 100
 PASSWORD_MIN_CHARACTERS = 12
 PASSWORD_CHARACTERS = 128
 EMAIL_CHARACTERS = 254
+# Invisible, but Persian and Indian names and composed emoji are spelled with them.
+JOINERS = "\u200c\u200d"
 
 
 class EmailTaken(Refused):
@@ -127,13 +131,17 @@ async def _changed(db: Database, user_id: ObjectId, changes: dict[str, str]) -> 
 
 def _clean_name(name: str, problems: list[Problem]) -> str:
     name, path = name.strip(), ("input", "name")
-    if not name:
+    if not name.strip(f"{JOINERS} "):
         problems.append(Problem(ErrorCode.REQUIRED, "A name is required.", path))
     elif len(name) > NAME_CHARACTERS:
         problems.append(Problem(ErrorCode.TOO_LONG, f"The name has more than {NAME_CHARACTERS} characters.", path))
-    elif not name.isprintable():
+    elif not all(map(_is_shown, name)):
         problems.append(Problem(ErrorCode.INVALID, "The name contains characters that cannot be shown.", path))
     return name
+
+
+def _is_shown(character: str) -> bool:
+    return character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
 
 
 def _clean_email(email: str, problems: list[Problem]) -> str:
