@@ -5,11 +5,12 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
+import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from taskgraph import schema
@@ -28,7 +29,7 @@ from taskgraph.server.health import Check, Health
 from taskgraph.server.http import GraphQLOverHttp, accepts_html
 from taskgraph.server.limits import DocumentLimits
 from taskgraph.server.websocket import GraphQLOverWebSocket
-from taskgraph.settings import Settings
+from taskgraph.settings import Settings, names_set_without_effect
 from taskgraph.storage import mongo, redis
 from taskgraph.storage.change_tail import ChangeTail
 from taskgraph.storage.event_hub import EventHub
@@ -37,10 +38,13 @@ from taskgraph.storage.redis import Redis
 from taskgraph.tasks import erasure, retention
 
 PATH = "/graphql"
+log = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings) -> Starlette:
     """The ASGI application; connections are opened by its lifespan, in the process that serves."""
+    for name in names_set_without_effect(settings):
+        log.warning("setting has no effect in this version", name=name)
     db, cache = mongo.connect(settings), redis.connect(settings)
     tokens = AccessTokens(settings.signing_secrets, ttl_seconds=settings.access_token_seconds)
     credentials = Credentials(PasswordHasher(), LoginThrottle(cache, failures=settings.login_failures))
@@ -89,7 +93,11 @@ def _routes(resources: Resources) -> list[BaseRoute]:
             "redis": Check(resources[Redis].is_reachable, is_essential=False),
         }
     )
+    async def home(_request: Request) -> Response:
+        return RedirectResponse(PATH)
+
     return [
+        Route("/", home),
         Route(PATH, graphql, methods=["GET", "POST"]),
         WebSocketRoute(PATH, over_websocket.serve),
         *health.routes(),
@@ -100,13 +108,13 @@ def _routes(resources: Resources) -> list[BaseRoute]:
 def _middleware(settings: Settings) -> list[Middleware]:
     cors = Middleware(
         CORSMiddleware,
-        allow_origins=settings.allowed_origins,
+        allow_origin_regex=settings.origin_pattern,
         allow_methods=["GET", "POST"],
         allow_headers=["authorization", "content-type"],
         allow_credentials=True,
         max_age=3600,
     )
-    return [cors] if settings.allowed_origins else []
+    return [cors] if settings.origin_pattern else []
 
 
 async def _answers(db: Database) -> bool:

@@ -50,7 +50,7 @@ async def _everything(settings: Settings, sock: socket, *, folder: Path, has_dem
     async with embedded.running(folder, mongo=settings.mongo_url is None, redis=settings.redis_url is None) as servers:
         settings = _completed(settings, servers)
         accounts = await _prepared(settings, has_demo=has_demo)
-        announce = functools.partial(_announce, serve.address(sock), folder, accounts)
+        announce = functools.partial(_announce, serve.address(sock), folder, servers, accounts)
         server = serve.Server(serve.config(functools.partial(create_app, settings), settings), on_listening=announce)
         await _serve(server, sock, servers)
 
@@ -93,12 +93,15 @@ async def _serve(server: serve.Server, sock: socket, servers: Servers) -> None:
     serving.result()
 
 
-def _announce(address: str, folder: Path, accounts: Sequence[DemoAccount]) -> None:
+def _announce(address: str, folder: Path, servers: Servers, accounts: Sequence[DemoAccount]) -> None:
     # Plain text when nobody watches; never wrapped, so that addresses and tokens can be copied in one piece.
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     graphiql = f"{address}/graphql"
     console.print(f"taskgraph listening on {graphiql}", style="bold green")
     console.print(f"data folder  {folder.absolute()}")
+    for name, url in (("MongoDB", servers.mongo_url), ("Valkey", servers.redis_url)):
+        if url is not None:
+            console.print(f"{name:12} {url}")
     if (page.DEFAULT / "index.html").is_file():
         console.print(f"GraphiQL     {graphiql}")
     else:

@@ -5,6 +5,7 @@ Everything else receives a frozen `Settings`. An unknown name, a bad value or a 
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -155,6 +156,14 @@ class Settings(BaseSettings):
     def has_graphiql(self) -> bool:
         """Default: everywhere but in production."""
         return self.environment is not Environment.PRODUCTION if self.graphiql is None else self.graphiql
+
+    @property
+    def origin_pattern(self) -> str:
+        """A regular expression for the origins whose pages may use this server with credentials, in CORS and for WebSockets."""
+        if self.is_development and not self.allowed_origins:
+            # A frontend's development server has a port of its own.
+            return r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+        return "|".join(re.escape(origin) for origin in self.allowed_origins)
 
     @property
     def signing_secrets(self) -> tuple[str, ...]:

@@ -135,10 +135,12 @@ def viewer_over_socket(ws_url: str, person: Person, **headers: str) -> object:
         return asked_over(socket, VIEWER)["data"]["viewer"]
 
 
-def test_it_opens_a_socket_for_pages_of_this_origin_alone(server: Server, someone: Someone) -> None:
+def test_it_opens_a_socket_for_pages_of_this_machine_alone(server: Server, someone: Someone) -> None:
     ada = someone()
-    assert viewer_over_socket(server.ws_url, ada, origin=server.url) == {"id": ada.id}
-    for origin in ("https://evil.example", "null", f"{server.url}.evil.example", "http://127.0.0.1:1"):
+    # The second is a frontend's development server.
+    for origin in (server.url, "http://localhost:5173"):
+        assert viewer_over_socket(server.ws_url, ada, origin=origin) == {"id": ada.id}
+    for origin in ("https://evil.example", "null", f"{server.url}.evil.example", "http://localhost.evil.example"):
         assert viewer_over_socket(server.ws_url, ada, origin=origin) is None
     assert viewer_over_socket(server.ws_url, ada) is None
 
@@ -149,7 +151,17 @@ def test_it_opens_a_socket_for_pages_of_allowed_origins(settings: MakeSettings, 
     with served(made) as url:
         ada, ws_url = someone(url=url), f"{url.replace('http', 'ws', 1)}/graphql"
         assert viewer_over_socket(ws_url, ada, origin="https://app.example.com") == {"id": ada.id}
-        assert viewer_over_socket(ws_url, ada, origin="http://app.example.com") is None
+        for origin in ("http://app.example.com", "https://appXexample.com", "http://localhost:5173"):
+            assert viewer_over_socket(ws_url, ada, origin=origin) is None
+
+
+def test_it_is_not_spent_over_a_socket_which_could_not_bring_the_next_one(server: Server, someone: Someone) -> None:
+    ada = someone()
+    headers = {"cookie": f"{NAME}={ada.refresh_token}", "origin": server.url}
+    with websocket(server.ws_url, headers=headers) as (socket, _):
+        payload = asked_over(socket, "mutation { refreshSession { accessToken errors { code } } }")["data"]["refreshSession"]
+    assert payload == {"accessToken": None, "errors": [{"code": "BAD_CREDENTIALS"}]}
+    assert done(with_cookie(ada, ada.refresh_token), "refreshSession")["errors"] == []
 
 
 def test_opening_a_socket_does_not_spend_it(server: Server, someone: Someone) -> None:

@@ -28,6 +28,11 @@ def read(connection: HTTPConnection, settings: Settings) -> str | None:
     return connection.cookies.get(name(settings))
 
 
+def read_to_spend(context: Context) -> str | None:
+    """The same over HTTP; None over WebSocket, where the browser could not be given the next one and would lose its session."""
+    return read(context.connection, context.settings) if context.connection.scope["type"] == "http" else None
+
+
 def _set(context: Context, value: str, max_age_seconds: int) -> None:
     settings = context.settings
     cookie: SimpleCookie = SimpleCookie({name(settings): value})

@@ -1,5 +1,6 @@
 """Who may come in: an access token over HTTP or WebSocket, or the session cookie of a browser on an allowed origin."""
 
+import re
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -51,7 +52,10 @@ class AccountGate:
     def _is_allowed_origin(self, connection: HTTPConnection) -> bool:
         """Browsers send cookies along with WebSockets that foreign pages open; only the Origin tells them apart."""
         origin = connection.headers.get("origin", "")
-        return origin in self._settings.allowed_origins or urlsplit(origin).netloc == connection.headers.get("host")
+        if not origin:
+            return False
+        is_own = urlsplit(origin).netloc == connection.headers.get("host")
+        return is_own or re.fullmatch(self._settings.origin_pattern, origin) is not None
 
 
 def _caller(session: LiveSession, expires_at: datetime) -> Caller:

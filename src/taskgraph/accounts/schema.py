@@ -243,7 +243,7 @@ class Mutation:
     async def refresh_session(self, info: Info, input: RefreshSessionInput | None = None) -> RefreshSessionPayload:
         """No access token is needed: it may have expired."""
         context = info.context
-        token = (input.refresh_token if input else None) or cookies.read(context.connection, context.settings) or ""
+        token = (input.refresh_token if input else None) or cookies.read_to_spend(context) or ""
         granted = await sessions.refresh(context.db, token, ttl_seconds=context.settings.refresh_token_seconds)
         user = await reads.user(context.db, granted.session["userId"])
         if user is None:

@@ -1,5 +1,6 @@
 """The scalars of the schema: text at the edge, typed values inside."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any, NewType
 
@@ -11,6 +12,7 @@ from strawberry.types.scalar import ScalarDefinition
 from taskgraph.errors import BadUserInput
 from taskgraph.storage.event_log import EventCursor
 
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 JSON = NewType("JSON", object)
 
 
@@ -20,15 +22,13 @@ def rfc3339(moment: datetime) -> str:
 
 
 def _parse_date_time(text: Any) -> datetime:
-    if not isinstance(text, str) or len(text) < len("2026-11-22T09:30:00Z"):
-        raise GraphQLError(f"DateTime must be RFC 3339 text such as 2026-11-22T09:30:00.000Z, not {text!r}.")
+    # Python reads more forms than RFC 3339 has, dates without a time among them.
+    if not isinstance(text, str) or not RFC3339.fullmatch(text):
+        raise GraphQLError(f"DateTime must be RFC 3339 text with an offset, such as 2026-11-22T09:30:00.000Z, not {text!r}.")
     try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            raise GraphQLError(f"DateTime needs an offset, such as Z or +02:00: {text!r} has none.")
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
+        moment = datetime.fromisoformat(text.upper()).astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError) as error:
-        raise GraphQLError(f"DateTime must be RFC 3339 text such as 2026-11-22T09:30:00.000Z, not {text!r}.") from error
+        raise GraphQLError(f"There is no such date and time: {text!r}.") from error
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
