@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 from taskgraph.errors import Unauthenticated
 from taskgraph.server.gate import Reply
 from taskgraph.settings import Settings
+from taskgraph.storage import clock
 from taskgraph.storage.mongo import Database
 
 Kind = TypeVar("Kind")
@@ -46,6 +47,8 @@ class Context:
         self.db = resources[Database]
         self.settings = resources[Settings]
         self.reply = reply
+        # One time for the whole operation: what is compared with now is then compared alike, and can be read together.
+        self.now = clock.now()
         self._viewer = viewer
         self.connection = connection
         self._loaders: dict[Any, DataLoader[Any, Any]] = {}
@@ -82,6 +85,7 @@ class Context:
     def forget(self) -> None:
         """Drops what was read, after a write or before the next event."""
         self._loaders.clear()
+        self.now = clock.now()
 
     def _loader_of(self, batch: Batch[Key, Value]) -> DataLoader[Key, Value]:
         async def load_all(keys: list[Key]) -> list[Value]:

@@ -11,7 +11,7 @@ from strawberry.tools import merge_types
 from taskgraph.accounts import reads as account_reads
 from taskgraph.accounts import schema as accounts
 from taskgraph.accounts import sessions
-from taskgraph.context import Context, Info
+from taskgraph.context import Context, Info, Viewer
 from taskgraph.errors import BadUserInput
 from taskgraph.server import scalars
 from taskgraph.server.payloads import GenericError
@@ -63,28 +63,28 @@ def sdl() -> str:
 
 async def _find(context: Context, text: str) -> Node | None:
     """The viewer's object with this global id. Every finder has the viewer in its query."""
-    key = parse_id(text)
+    viewer, key = context.viewer, parse_id(text)
     finder = _FINDERS.get(key.kind) if key else None
-    return await finder(context, key) if finder and key else None
+    return await finder(context, viewer, key) if finder and key else None
 
 
-async def _user(context: Context, key: NodeKey) -> Node | None:
+async def _user(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
     """Nobody but the viewer, until people share something."""
-    document = await context.load(account_reads.users_by_id, key.id) if key.id == context.viewer.id else None
+    document = await context.load(account_reads.users_by_id, key.id) if key.id == viewer.id else None
     return accounts.User(document=document) if document else None
 
 
-async def _session(context: Context, key: NodeKey) -> Node | None:
-    document = await context.load(sessions.sessions_by_key, (context.viewer.id, key.id))
+async def _session(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
+    document = await context.load(sessions.sessions_by_key, (viewer.id, key.id))
     return accounts.Session(document=document) if document else None
 
 
-async def _task(context: Context, key: NodeKey) -> Node | None:
-    document = await context.load(task_reads.tasks_by_key, task_reads.TaskKey(context.viewer.id, key.id))
+async def _task(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
+    document = await context.load(task_reads.tasks_by_key, task_reads.TaskKey(viewer.id, key.id))
     return tasks.Task(document=document) if document else None
 
 
-_FINDERS: dict[str, Callable[[Context, NodeKey], Awaitable[Node | None]]] = {
+_FINDERS: dict[str, Callable[[Context, Viewer, NodeKey], Awaitable[Node | None]]] = {
     accounts.USER: _user,
     accounts.SESSION: _session,
     filters.TASK: _task,

@@ -67,7 +67,9 @@ def test_any_text_is_no_cursor(text: str) -> None:
 
 def test_a_cursor_of_another_order_is_refused_by_name() -> None:
     cursor = paging.encode_cursor(BY_DATE, {"_id": ID, "at": NOON})
-    with pytest.raises(BadUserInput, match=r"^before is a cursor of another ordering; start again from the first page of this one\.$"):
+    with pytest.raises(
+        BadUserInput, match=r"^before is a cursor of another ordering; start again from the first page of this one\.$"
+    ):
         paging.decode_cursor(cursor, BY_TEXT, argument="before")
 
 
@@ -75,7 +77,7 @@ def test_a_cursor_of_another_order_is_refused_by_name() -> None:
     ("given_sizes", "size", "is_backward"),
     [({}, 20, False), ({"first": 1}, 1, False), ({"first": 100}, 100, False), ({"last": 1}, 1, True), ({"last": 100}, 100, True)],
 )
-def test_a_window_has_the_size_that_was_asked_for(given_sizes: dict[str, int], size: int, *, is_backward: bool) -> None:
+def test_a_window_has_the_size_that_was_asked_for(given_sizes: dict[str, Any], size: int, *, is_backward: bool) -> None:
     assert paging.window(BY_DATE, **given_sizes) == Window(BY_DATE, size, is_backward=is_backward)
 
 
@@ -88,7 +90,7 @@ def test_a_window_has_the_size_that_was_asked_for(given_sizes: dict[str, int], s
         ({"first": 5, "last": 5}, "Give first or last, not both."),
     ],
 )
-def test_a_window_of_an_impossible_size_is_refused(sizes: dict[str, int], message: str) -> None:
+def test_a_window_of_an_impossible_size_is_refused(sizes: dict[str, Any], message: str) -> None:
     with pytest.raises(BadUserInput) as refused:
         paging.window(BY_DATE, **sizes)
     assert str(refused.value) == message

@@ -115,12 +115,31 @@ def window(
     )
 
 
-def matching(window: Window, conditions: Sequence[Mapping[str, Any]]) -> Document:
-    """A filter for the documents of the window that meet all conditions.
+def stages(window: Window, conditions: Sequence[Mapping[str, Any]], *, collection: str, is_merged: bool = False) -> list[Document]:
+    """A pipeline on the collection that reads up to `window.limit` documents of the window that meet all conditions, by index.
+    `is_merged` says that the conditions allow several values where the index begins, so that MongoDB has to merge scans.
 
-    The conditions are repeated inside each branch of the $or, so that each branch becomes one bounded index scan and MongoDB
-    merges them in order. A single range with a residual filter would walk over every tie before the cursor.
+    Cursors cut an order into stretches that follow one another: the rest of a cursor's ties, then the other keys. MongoDB reads
+    them one after another, each in the order of an index and the next only when the page is not full. So a page costs one key for
+    each document, and at most `size` more where ties end within it. One $or of all stretches would be shorter, but MongoDB chooses
+    indexes for its branches without regard to the order, and then sorts all that lies behind the cursor in memory.
     """
+    # Among ties both sorts are the same. MongoDB can merge scans by the short one only; given that without need, it may walk the
+    # index of _id instead, past the documents of others.
+    sort = dict(window.sort)
+    ties_sort = {"_id": sort["_id"]} if is_merged else sort
+    pipelines: list[list[Document]] = [
+        [{"$match": _all([*conditions, where])}, {"$sort": ties_sort if is_ties else sort}, {"$limit": window.limit}]
+        for where, is_ties in _stretches(window)
+    ]
+    first, *others = pipelines
+    if not others:
+        return first
+    return [*first, *({"$unionWith": {"coll": collection, "pipeline": each}} for each in others), {"$limit": window.limit}]
+
+
+def matching(window: Window, conditions: Sequence[Mapping[str, Any]]) -> Document:
+    """A filter for the documents of the window that meet all conditions, for lists that are read whole and ordered afterwards."""
     ahead = _beyond(window.order, window.after, window.order.direction)
     behind = _beyond(window.order, window.before, -window.order.direction)
     branches = [_all([*conditions, *pair]) for pair in itertools.product(ahead, behind)]
@@ -162,6 +181,22 @@ def decode_cursor(text: str, order: Order, *, argument: str) -> Position:
     if body[0] != order.tag:
         raise BadUserInput(f"{argument} is a cursor of another ordering; start again from the first page of this one.")
     return Position(key=_unpack(order.key_type, body[13:]), id=ObjectId(body[1:13]))
+
+
+def _stretches(window: Window) -> list[tuple[Document, bool]]:
+    """Conditions of the parts of a window in the order of reading, and whether a part is ties. They have no document in common."""
+    key = window.order.key
+    start, end = (window.before, window.after) if window.is_backward else (window.after, window.before)
+    past, short_of = ("$gt", "$lt") if window.sort[0][1] == ASCENDING else ("$lt", "$gt")
+    if start and end and start.key == end.key:
+        return [({key: start.key, "_id": {past: start.id, short_of: end.id}}, True)]
+    from_start = {past: start.key} if start else {}
+    to_end = {short_of: end.key} if end else {}
+    bounds = from_start | to_end
+    # The bound of the other side empties the ties of cursors that have changed places.
+    before = [({key: {"$eq": start.key, **to_end}, "_id": {past: start.id}}, True)] if start else []
+    after = [({key: {"$eq": end.key, **from_start}, "_id": {short_of: end.id}}, True)] if end else []
+    return [*before, ({key: bounds} if bounds else {}, False), *after]
 
 
 def _beyond(order: Order, position: Position | None, direction: int) -> list[Document]:

@@ -10,7 +10,6 @@ from bson import ObjectId
 from taskgraph.accounts.schema import USER
 from taskgraph.errors import BadUserInput
 from taskgraph.server.relay import expect_id_of
-from taskgraph.storage import clock
 from taskgraph.storage.mongo import Document
 from taskgraph.storage.paging import Order
 from taskgraph.tasks import criteria, orders
@@ -132,11 +131,11 @@ def order_of(order: TaskOrder | None) -> Order:
     return order.order() if order else orders.NEWEST_FIRST
 
 
-def criteria_of(given: TaskFilter | None) -> Criteria:
-    """The criteria a filter stands for; BadUserInput when it is too large, too deep or names ids that are none."""
+def criteria_of(given: TaskFilter | None, now: datetime) -> Criteria:
+    """The criteria a filter stands for at a time; BadUserInput when it is too large, too deep or names ids that are none."""
     if given is None:
         return Criteria()
-    return Criteria(_condition(given, clock.now(), depth=0), include_deleted=bool(given.include_deleted))
+    return Criteria(_condition(given, now, depth=0), include_deleted=bool(given.include_deleted))
 
 
 def _condition(given: TaskFilter, now: datetime, *, depth: int) -> Document:

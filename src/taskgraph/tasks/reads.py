@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from bson import ObjectId
 
 from taskgraph.storage.mongo import Database, Document
-from taskgraph.storage.paging import Page, Window, matching, page_of
+from taskgraph.storage.paging import Page, Window, matching, page_of, stages
 from taskgraph.tasks.criteria import Criteria
 from taskgraph.tasks.model import CLOSED, TaskStatus
 
@@ -66,8 +66,9 @@ async def task(db: Database, viewer_id: ObjectId, task_id: ObjectId) -> Document
 
 async def page(db: Database, viewer_id: ObjectId, *, criteria: Criteria, window: Window) -> Page:
     """One page of the tasks that meet the criteria; one query, no count."""
-    wanted = matching(window, [{"ownerId": viewer_id}, *criteria.conditions])
-    return page_of(window, await db["tasks"].find(wanted).sort(window.sort).limit(window.limit).to_list())
+    conditions = [{"ownerId": viewer_id}, *criteria.conditions]
+    pipeline = stages(window, conditions, collection="tasks", is_merged=criteria.include_deleted)
+    return page_of(window, await _in_one_reply(db, pipeline, window.limit))
 
 
 async def count(db: Database, viewer_id: ObjectId, *, criteria: Criteria) -> int:
@@ -88,8 +89,7 @@ async def search(db: Database, viewer_id: ObjectId, text: str, *, criteria: Crit
         {"$sort": dict(window.sort)},
         {"$limit": window.limit},
     ]
-    cursor = await db["tasks"].aggregate(pipeline)
-    return page_of(window, await cursor.to_list())
+    return page_of(window, await _in_one_reply(db, pipeline, window.limit))
 
 
 async def search_count(db: Database, viewer_id: ObjectId, text: str, *, criteria: Criteria) -> int:
@@ -118,7 +118,8 @@ async def stats(db: Database, viewer_id: ObjectId, *, criteria: Criteria, at: da
 async def tasks_by_key(db: Database, keys: Sequence[TaskKey]) -> list[Document | None]:
     """The tasks, deleted or not; None for what is not there or not this owner's."""
     wanted = {"_id": {"$in": [key.task_id for key in keys]}, "ownerId": {"$in": _owners(keys)}}
-    found = {TaskKey(each["ownerId"], each["_id"]): each for each in await db["tasks"].find(wanted).to_list()}
+    documents = await db["tasks"].find(wanted, batch_size=len(keys) + 1).to_list()
+    found = {TaskKey(each["ownerId"], each["_id"]): each for each in documents}
     return [found.get(key) for key in keys]
 
 
@@ -153,16 +154,23 @@ async def _subtasks_alike(
     wanted = matching(window, [_children(parents), *criteria.conditions])
     top = {"$topN": {"n": window.limit, "sortBy": dict(window.sort), "output": "$$ROOT"}}
     group = {"_id": {"ownerId": "$ownerId", "parentId": "$parentId"}, "tasks": top}
-    cursor = await db["tasks"].aggregate([{"$match": wanted}, {"$group": group}])
-    return {TaskKey(each["_id"]["ownerId"], each["_id"]["parentId"]): each["tasks"] for each in await cursor.to_list()}
+    groups = await _in_one_reply(db, [{"$match": wanted}, {"$group": group}], len(parents))
+    return {TaskKey(each["_id"]["ownerId"], each["_id"]["parentId"]): each["tasks"] for each in groups}
 
 
 async def _by_parent(
     db: Database, parents: Sequence[TaskKey], conditions: Sequence[Document], sums: Document
 ) -> dict[TaskKey, Document]:
     group = {"_id": {"ownerId": "$ownerId", "parentId": "$parentId"}, **sums}
-    cursor = await db["tasks"].aggregate([{"$match": {"$and": [_children(parents), *conditions]}}, {"$group": group}])
-    return {TaskKey(each["_id"]["ownerId"], each["_id"]["parentId"]): each for each in await cursor.to_list()}
+    pipeline: list[Document] = [{"$match": {"$and": [_children(parents), *conditions]}}, {"$group": group}]
+    groups = await _in_one_reply(db, pipeline, len(parents))
+    return {TaskKey(each["_id"]["ownerId"], each["_id"]["parentId"]): each for each in groups}
+
+
+async def _in_one_reply(db: Database, pipeline: list[Document], at_most: int) -> list[Document]:
+    """What the pipeline gives, `at_most` documents. MongoDB's own batch is 101; with room for one more it sees the end at once."""
+    cursor = await db["tasks"].aggregate(pipeline, batchSize=at_most + 1)
+    return await cursor.to_list()
 
 
 def _children(parents: Sequence[TaskKey]) -> Document:

@@ -82,14 +82,17 @@ def _clean_description(name: str, description: str, checklist: Checklist) -> str
 
 def _clean_labels(name: str, labels: Iterable[str], checklist: Checklist) -> list[str]:
     clean = [label.strip() for label in labels]
-    for position, label in enumerate(clean):
-        if not label:
-            checklist.note(ErrorCode.REQUIRED, "A label cannot be empty.", name, str(position))
-        elif len(label) > LABEL_CHARACTERS:
-            checklist.note(ErrorCode.TOO_LONG, f"A label has more than {LABEL_CHARACTERS} characters.", name, str(position))
     unique = list(dict.fromkeys(clean))
     if len(unique) > LABELS:
+        # The labels themselves are not looked at, so that the list of faults stays short too.
         checklist.note(ErrorCode.LIMIT_EXCEEDED, f"A task can have at most {LABELS} labels.", name)
+        return unique
+    for label in unique:
+        position = str(clean.index(label))
+        if not label:
+            checklist.note(ErrorCode.REQUIRED, "A label cannot be empty.", name, position)
+        elif len(label) > LABEL_CHARACTERS:
+            checklist.note(ErrorCode.TOO_LONG, f"A label has more than {LABEL_CHARACTERS} characters.", name, position)
     return unique
 
 

@@ -13,7 +13,7 @@ from taskgraph.context import Context, Info
 from taskgraph.errors import BadUserInput, Unauthenticated
 from taskgraph.server.payloads import MutationPayload, refusals_as_errors
 from taskgraph.server.relay import Node, PageInfo, global_id, parse_id_of, stored
-from taskgraph.storage import clock, paging
+from taskgraph.storage import paging
 from taskgraph.storage.mongo import Document
 from taskgraph.storage.paging import Page, encode_cursor
 from taskgraph.tasks import orders, reads, retention, writes
@@ -106,7 +106,7 @@ class Task(Node):
         before: Before = None,
     ) -> "TaskConnection":
         """Batched: one query for all parents."""
-        criteria = criteria_of(filter)
+        criteria = criteria_of(filter, info.context.now)
         window = paging.window(order_of(order_by), first=first, after=after, last=last, before=before)
         page = await info.context.load(reads.subtasks, SubtasksKey(self._key, criteria, window))
         return TaskConnection(
@@ -120,10 +120,10 @@ class Task(Node):
         return SubtaskSummary(total=summary.total, done=summary.done)
 
     @strawberry.field(description="Whether it is due before now and neither DONE nor CANCELED.")
-    def is_overdue(self) -> bool:
+    def is_overdue(self, info: Info) -> bool:
         """By this server's clock."""
         due = self.document["dueDate"]
-        return due is not None and due < clock.now() and self.document["status"] not in CLOSED
+        return due is not None and due < info.context.now and self.document["status"] not in CLOSED
 
     @strawberry.field(description="Whether the viewer may change it.")
     def viewer_can_update(self, info: Info) -> bool:
@@ -274,7 +274,7 @@ class Query:
         before: Before = None,
     ) -> TaskConnection:
         """One query, and one more for totalCount."""
-        db, viewer_id, criteria = info.context.db, info.context.viewer.id, criteria_of(filter)
+        db, viewer_id, criteria = info.context.db, info.context.viewer.id, criteria_of(filter, info.context.now)
         window = paging.window(order_of(order_by), first=first, after=after, last=last, before=before)
         page = await reads.page(db, viewer_id, criteria=criteria, window=window)
         return TaskConnection(page=page, count=lambda: reads.count(db, viewer_id, criteria=criteria))
@@ -294,7 +294,7 @@ class Query:
         """One query, and one more for totalCount."""
         if not query.strip() or len(query) > MAX_TEXT_CHARACTERS:
             raise BadUserInput(f"query must have 1 to {MAX_TEXT_CHARACTERS} characters.")
-        db, viewer_id, criteria = info.context.db, info.context.viewer.id, criteria_of(filter)
+        db, viewer_id, criteria = info.context.db, info.context.viewer.id, criteria_of(filter, info.context.now)
         page = await reads.search(
             db, viewer_id, query, criteria=criteria, window=paging.window(orders.BEST_MATCH, first=first, after=after)
         )
@@ -303,7 +303,9 @@ class Query:
     @strawberry.field(description="Counts of the viewer's tasks by status and priority.")
     async def task_stats(self, info: Info, filter: Filter = None) -> TaskStats:
         """One query."""
-        stats = await reads.stats(info.context.db, info.context.viewer.id, criteria=criteria_of(filter), at=clock.now())
+        stats = await reads.stats(
+            info.context.db, info.context.viewer.id, criteria=criteria_of(filter, info.context.now), at=info.context.now
+        )
         return TaskStats(
             total=stats.total,
             overdue=stats.overdue,

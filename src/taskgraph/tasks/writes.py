@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
@@ -90,7 +90,7 @@ async def create_task(db: Database, viewer_id: ObjectId, given: Mapping[str, Any
 
     async def write(session: Session) -> None:
         if task["parentId"] is not None:
-            await _check_parent(db, session, task, ("input", "parent", "id"))
+            await _check_parent(db, session, task, ("input", "parent", "id"), is_new=True)
         await db["tasks"].insert_one(task, session=session)
         made = event(TaskAction.CREATED, before={}, after=task, actor_id=viewer_id, caused_by=caused_by)
         await event_log.append(db, session, [made])
@@ -123,7 +123,7 @@ async def update_task(
     checklist.done()
     _check_assignee(viewer_id, values, ("input", "patch", "assigneeId"))
 
-    async def change(session: Session, before: Document) -> Document:
+    async def change(session: Session, before: Document, now: datetime) -> Document:
         if before["isDeleted"]:
             raise TaskNotFound("This task is deleted; restore it first.")
         after = before | values
@@ -134,8 +134,8 @@ async def update_task(
             )
             labels.done()
         if after["parentId"] is not None and after["parentId"] != before["parentId"]:
-            await _check_parent(db, session, after, ("input", "patch", "parentId"))
-        return _with_derived(before, after)
+            await _check_parent(db, session, after, ("input", "patch", "parentId"), is_new=False)
+        return _with_derived(before, after, now)
 
     return await _change(db, viewer_id, task_id, TaskAction.UPDATED, change, expected_version=expected_version, caused_by=caused_by)
 
@@ -145,8 +145,8 @@ async def delete_task(
 ) -> Written:
     """The task in the trash, from where it can be restored for 30 days; again is no change. TaskNotFound, VersionConflict."""
 
-    async def change(_session: Session, before: Document) -> Document:
-        return before if before["isDeleted"] else before | {"deletedAt": clock.now(), "isDeleted": True}
+    async def change(_session: Session, before: Document, now: datetime) -> Document:
+        return before if before["isDeleted"] else before | {"deletedAt": now, "isDeleted": True}
 
     return await _change(db, viewer_id, task_id, TaskAction.DELETED, change, expected_version=expected_version, caused_by=caused_by)
 
@@ -154,9 +154,9 @@ async def delete_task(
 async def restore_task(db: Database, viewer_id: ObjectId, task_id: ObjectId, *, caused_by: str | None = None) -> Written:
     """The task back from the trash; no change when it is not there. TaskNotFound after 30 days."""
 
-    async def change(_session: Session, before: Document) -> Document:
+    async def change(_session: Session, before: Document, now: datetime) -> Document:
         # MongoDB removes expired documents about once a minute; until then they are gone all the same.
-        if before["isDeleted"] and before["deletedAt"] < clock.now() - timedelta(seconds=RESTORABLE_SECONDS):
+        if before["isDeleted"] and before["deletedAt"] < now - timedelta(seconds=RESTORABLE_SECONDS):
             raise TaskNotFound("This task was deleted more than 30 days ago.")
         return before | {"deletedAt": None, "isDeleted": False}
 
@@ -168,7 +168,7 @@ async def _change(
     viewer_id: ObjectId,
     task_id: ObjectId,
     action: TaskAction,
-    change: Callable[[Session, Document], Awaitable[Document]],
+    change: Callable[[Session, Document, datetime], Awaitable[Document]],
     *,
     expected_version: int | None,
     caused_by: str | None,
@@ -182,10 +182,11 @@ async def _change(
             raise TaskNotFound
         if expected_version is not None and before["version"] != expected_version:
             raise VersionConflict(before["version"])
-        after = await change(session, before)
+        now = clock.now()
+        after = await change(session, before, now)
         if after == before:
             return before, False
-        after |= {"version": before["version"] + 1, "updatedAt": clock.now()}
+        after |= {"version": before["version"] + 1, "updatedAt": now}
         changed = {key: value for key, value in after.items() if before[key] != value}
         await db["tasks"].update_one({"_id": task_id, "ownerId": viewer_id}, {"$set": changed}, session=session)
         made = event(action, before=before, after=after, actor_id=viewer_id, caused_by=caused_by)
@@ -196,13 +197,13 @@ async def _change(
     return Written(task, EventCursor.at(committed_at) if is_changed else None)
 
 
-def _with_derived(before: Document, after: Document) -> Document:
+def _with_derived(before: Document, after: Document, now: datetime) -> Document:
     """The fields that follow from others."""
     after["titleKey"] = title_key(after["title"])
     after["dueOrder"] = after["dueDate"] or NEVER
     is_done, was_done = after["status"] == TaskStatus.DONE, before["status"] == TaskStatus.DONE
     if is_done != was_done:
-        after["completedAt"] = clock.now() if is_done else None
+        after["completedAt"] = now if is_done else None
     return after
 
 
@@ -211,8 +212,8 @@ def _check_assignee(viewer_id: ObjectId, values: Mapping[str, Any], path: tuple[
         raise AssigneeNotFound(path)
 
 
-async def _check_parent(db: Database, session: Session, task: Document, path: tuple[str, ...]) -> None:
-    """The parent is there, is the same owner's, and does not stand below the task."""
+async def _check_parent(db: Database, session: Session, task: Document, path: tuple[str, ...], *, is_new: bool) -> None:
+    """The parent is there, is the same owner's, does not stand below the task, and the tree does not get too deep."""
     # Snapshot transactions alone let two moves close a loop between them; touching one document per owner makes them take turns.
     await db["graphs"].update_one({"_id": task["ownerId"]}, {"$inc": {"moves": 1}}, upsert=True, session=session)
     ancestors = {
@@ -234,5 +235,20 @@ async def _check_parent(db: Database, session: Session, task: Document, path: tu
     above = {found[0]["_id"], *(each["_id"] for each in found[0]["ancestors"])}
     if task["_id"] in above:
         raise ParentCycle(path)
-    if len(above) >= MAX_DEPTH:
+    below = 0 if is_new else await _levels_below(db, session, task)
+    if len(above) + 1 + below > MAX_DEPTH:
         raise TooDeep(path)
+
+
+async def _levels_below(db: Database, session: Session, task: Document) -> int:
+    """How many levels of subtasks a task has, deleted ones included as they can come back; counts no further than MAX_DEPTH.
+
+    A query for each level: $graphLookup would hold the whole documents of the tree in memory, where 100 MB are the end.
+    """
+    parents = [task["_id"]]
+    for level in range(MAX_DEPTH):
+        children = {"ownerId": task["ownerId"], "isDeleted": {"$in": [False, True]}, "parentId": {"$in": parents}}
+        parents = [child["_id"] async for child in db["tasks"].find(children, {"_id": 1}, session=session)]
+        if not parents:
+            return level
+    return MAX_DEPTH
