@@ -51,7 +51,7 @@ def create_app(settings: Settings) -> Starlette:
     live, hub = LiveSessions(db), EventHub()
     resources = Resources(settings, db, cache, credentials, tokens, live, hub, Erasure([erasure.erase]))
     tail = ChangeTail(db, [hub.subscription, live.subscription])
-    return Starlette(routes=_routes(resources), middleware=_middleware(settings), lifespan=_lifespan(resources, tail))
+    return Starlette(routes=_routes(resources, tail), middleware=_middleware(settings), lifespan=_lifespan(resources, tail))
 
 
 def _lifespan(resources: Resources, tail: ChangeTail) -> Callable[[Starlette], Any]:
@@ -67,17 +67,18 @@ def _lifespan(resources: Resources, tail: ChangeTail) -> Callable[[Starlette], A
             stack.push_async_callback(_cancelled, tailing)
             # Subscribers of the first second should not have to hear of a gap.
             with suppress(TimeoutError):
-                await asyncio.wait_for(tail.is_live.wait(), mongo.SERVER_SELECTION_SECONDS)
+                async with asyncio.timeout(mongo.SERVER_SELECTION_SECONDS):
+                    await tail.is_live.wait()
             yield
 
     return lifespan
 
 
-def _routes(resources: Resources) -> list[BaseRoute]:
+def _routes(resources: Resources, tail: ChangeTail) -> list[BaseRoute]:
     settings, gate = resources[Settings], AccountGate(resources)
     limits = DocumentLimits(settings.max_depth, settings.max_aliases, settings.max_tokens)
     documents = Documents(schema.build(), limits, has_introspection=settings.has_introspection)
-    executor = Executor(schema.build())
+    executor = Executor(schema.build(), has_introspection=settings.has_introspection)
     over_http = GraphQLOverHttp(documents, executor, gate, max_body_bytes=settings.max_body_bytes)
     over_websocket = GraphQLOverWebSocket(documents, executor, gate, max_message_bytes=settings.max_body_bytes)
     graphiql = page.load() if settings.has_graphiql else None
@@ -90,9 +91,12 @@ def _routes(resources: Resources) -> list[BaseRoute]:
     health = Health(
         {
             "mongodb": Check(lambda: _answers(resources[Database]), is_essential=True),
+            # Without it live updates and revocations stand still, but it comes back by itself.
+            "events": Check(lambda: _is_set(tail.is_live), is_essential=False),
             "redis": Check(resources[Redis].is_reachable, is_essential=False),
         }
     )
+
     async def home(_request: Request) -> Response:
         return RedirectResponse(PATH)
 
@@ -121,6 +125,10 @@ async def _answers(db: Database) -> bool:
     """Whether there is a primary to write to."""
     reply = await db.client.admin.command("hello")
     return bool(reply.get("isWritablePrimary"))
+
+
+async def _is_set(event: asyncio.Event) -> bool:
+    return event.is_set()
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

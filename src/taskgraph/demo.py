@@ -71,7 +71,7 @@ async def _account(db: Database, hasher: PasswordHasher, tokens: AccessTokens, n
     if user is None:
         user = await accounts.register(db, hasher, name=name, email=email, password=PASSWORD)
         await _make_tasks(db, user)
-    granted = await sessions.open_session(db, user["_id"], ttl_seconds=TOKEN_SECONDS, user_agent="taskgraph dev --demo")
+    granted = await sessions.open_session(db, user, ttl_seconds=TOKEN_SECONDS, user_agent="taskgraph dev --demo")
     token, _ = tokens.issue(user["_id"], granted.session["_id"])
     return DemoAccount(email, PASSWORD, token)
 

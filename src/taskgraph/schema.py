@@ -6,7 +6,6 @@ from functools import cache
 from typing import Annotated
 
 import strawberry
-from strawberry.tools import merge_types
 
 from taskgraph.accounts import reads as account_reads
 from taskgraph.accounts import schema as accounts
@@ -44,13 +43,32 @@ class NodeQuery:
         return await asyncio.gather(*(_find(info.context, each) for each in ids))
 
 
+@strawberry.type(
+    description="What can be read. All but `viewer` needs a signed-in viewer, and shows only what that viewer may see."
+)
+class Query(NodeQuery, accounts.Query, tasks.Query):
+    """Joined from the domains."""
+
+
+@strawberry.type(
+    description="What can be changed. Whoever may act on a refusal finds it as data in the payload's `errors`; then nothing was written."
+)
+class Mutation(accounts.Mutation, tasks.Mutation):
+    """Joined from the domains."""
+
+
+@strawberry.type(description="What can be followed live, over graphql-transport-ws.")
+class Subscription(event_schema.Subscription):
+    """Joined from the domains."""
+
+
 @cache
 def build() -> strawberry.Schema:
     """The schema; made once per process, as it never changes."""
     return strawberry.Schema(
-        query=merge_types("Query", (NodeQuery, accounts.Query, tasks.Query)),
-        mutation=merge_types("Mutation", (accounts.Mutation, tasks.Mutation)),
-        subscription=merge_types("Subscription", (event_schema.Subscription,)),
+        query=Query,
+        mutation=Mutation,
+        subscription=Subscription,
         types=[GenericError],
         config=scalars.configuration(),
     )

@@ -59,8 +59,9 @@ async def fill(
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("tasks", total=users * tasks_per_user)
-        for owner_id in people:
-            for batch in _batches(_tasks(owner_id, people, tasks_per_user)):
+        ids = [user["_id"] for user in people]
+        for owner_id in ids:
+            for batch in _batches(_tasks(owner_id, ids, tasks_per_user)):
                 await db["tasks"].insert_many(batch, ordered=False)
                 progress.advance(bar, len(batch))
     if tokens is not None:
@@ -79,7 +80,7 @@ def _write_tokens(file: Path | None, tokens: Sequence[str]) -> None:
         raise TokensNotWritten(f"{file} cannot be written: {error.strerror}") from error
 
 
-async def _make_users(db: Database, count: int, password: str | None) -> list[ObjectId]:
+async def _make_users(db: Database, count: int, password: str | None) -> list[Document]:
     """All with the same password, hashed once: a load test needs accounts, not secrets."""
     hasher = PasswordHasher()
     try:
@@ -92,25 +93,26 @@ async def _make_users(db: Database, count: int, password: str | None) -> list[Ob
         User(name=f"User {number}", email=f"user{number}@example.com", password_hash=password_hash, created_at=clock.now())
         for number in itertools.islice(free, count)
     ]
-    await db["users"].insert_many([user.model_dump_doc() for user in made])
-    return [user.id for user in made]
+    documents = [user.model_dump_doc() for user in made]
+    await db["users"].insert_many(documents)
+    return documents
 
 
-async def _tokens(db: Database, settings: Settings, people: Sequence[ObjectId]) -> list[str]:
+async def _tokens(db: Database, settings: Settings, people: Sequence[Document]) -> list[str]:
     issuer = AccessTokens(settings.signing_secrets, ttl_seconds=TOKEN_SECONDS)
-    granted = [
-        await sessions.open_session(db, user_id, ttl_seconds=TOKEN_SECONDS, user_agent="taskgraph seed") for user_id in people
-    ]
+    granted = [await sessions.open_session(db, user, ttl_seconds=TOKEN_SECONDS, user_agent="taskgraph seed") for user in people]
     return [issuer.issue(each.session["userId"], each.session["_id"])[0] for each in granted]
 
 
 def _tasks(owner_id: ObjectId, people: Sequence[ObjectId], count: int) -> list[Document]:
     made: list[Document] = []
+    # A parent never has a parent itself, so no tree of random tasks grows deep.
+    tops: list[ObjectId] = []
     for _ in range(count):
-        # A parent never has a parent itself, so no tree of random tasks grows deep.
-        tops = [task["_id"] for task in made if task["parentId"] is None]
         parent_id = random.choice(tops) if tops and random.random() < 0.3 else None
         made.append(_task(owner_id, parent_id, random.choice(people) if random.random() < 0.8 else None))
+        if parent_id is None:
+            tops.append(made[-1]["_id"])
     return made
 
 

@@ -137,10 +137,6 @@ def session_no_text(server: Server, token: str) -> str:
     return signed(server, claims_of(token) | {"sid": 7})
 
 
-def not_yet_issued(server: Server, token: str) -> str:
-    return signed(server, claims_of(token) | {"iat": int(time.time()) + 3600})
-
-
 def halved(_server: Server, token: str) -> str:
     return token.partition(".")[0]
 
@@ -165,7 +161,6 @@ FORGERIES = [
     subject_no_id,
     session_no_id,
     session_no_text,
-    not_yet_issued,
     halved,
     no_token,
 ]

@@ -84,10 +84,12 @@ def task_global_id(task_id: ObjectId, owner: Person) -> str:
 
 
 def worked(person: Person) -> None:
-    """Leaves two tasks (one in the trash, below the other), four events, a second session and an ended one."""
+    """Leaves two tasks (one in the trash, below the other), six events, a second session and an ended one."""
     parent = changed(person, CREATE, title="Mine")["task"]["id"]
     child = changed(person, CREATE, title="Below", parent={"id": parent}, assigneeId=person.id)["task"]["id"]
     changed(person, UPDATE, id=parent, patch={"title": f"Ask {person.id}"[:20]})
+    changed(person, UPDATE, id=child, patch={"parentId": None})
+    changed(person, UPDATE, id=child, patch={"parentId": parent})
     changed(person, DELETE, id=child)
     another_session(person)
     done(another_session(person), "logout")
@@ -109,7 +111,7 @@ def test_it_says_what_was_removed(someone: Someone) -> None:
     ada = someone()
     worked(ada)
     payload = done(ada, "deleteAccount", password=RIGHT)
-    removed = {"sessions": 3, "tasks": 2, "events": 4}
+    removed = {"sessions": 3, "tasks": 2, "events": 6}
     assert payload == {"removed": removed, "errors": [], "cursor": None, "replayed": False}
 
 
@@ -218,7 +220,7 @@ def test_over_a_socket_it_erases_everything_and_says_so(server: Server, someone:
     worked(ada)
     with websocket(server.ws_url, token=ada.token) as (socket, _):
         answer = asked_over(socket, document_of("deleteAccount"), {"input": {"password": RIGHT}})
-        assert answer["data"]["deleteAccount"]["removed"] == {"sessions": 3, "tasks": 2, "events": 4}
+        assert answer["data"]["deleteAccount"]["removed"] == {"sessions": 3, "tasks": 2, "events": 6}
         assert traces_of(server.mongo, ada) == []
         assert eventually(lambda: socket.close_code == 4410)
 

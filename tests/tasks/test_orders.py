@@ -141,6 +141,17 @@ def test_both_cursors_among_ties_bound_the_page(server: Server, ada: Person, fie
     assert ids(page(ada, orderBy=order, after=cursors[4], before=cursors[0])) == []
 
 
+@pytest.mark.parametrize("direction", ["ASC", "DESC"])
+def test_cursors_that_have_changed_places_leave_nothing_between_them(server: Server, ada: Person, direction: str) -> None:
+    server.mongo["tasks"].insert_many(task(ada, title) for title in "AAABBB")
+    order = {"field": "TITLE", "direction": direction}
+    cursors = [edge["cursor"] for edge in page(ada, orderBy=order)["edges"]]
+    for after, before in [(3, 2), (4, 1), (5, 0), (1, 1), (1, 0)]:
+        for size in ({}, {"first": 5}, {"last": 5}):
+            assert ids(page(ada, orderBy=order, after=cursors[after], before=cursors[before], **size)) == []
+    assert len(ids(page(ada, orderBy=order, after=cursors[1], before=cursors[4]))) == 2
+
+
 def test_twenty_come_when_no_number_is_given(server: Server, ada: Person) -> None:
     server.mongo["tasks"].insert_many([task(ada, f"{number:02}", created=LONG_AGO + number * DAY) for number in range(45)])
     first = page(ada)

@@ -295,8 +295,14 @@ def test_of_racing_moves_around_a_longer_loop_one_is_refused(server: Server, ada
     assert_no_loops(tasks_of(server.mongo, ada))
 
 
-def test_racing_first_subtasks_of_an_account_are_all_created(server: Server, ada: Person) -> None:
+def test_racing_first_moves_of_an_account_all_succeed(server: Server, ada: Person) -> None:
     # The document that makes moves take turns is made by the first of them.
+    parent, *others = [create(ada, str(number)) for number in range(7)]
+    together([lambda each=each: done(update(ada, each, parentId=parent["id"])) for each in others])
+    assert [each["parentId"] for each in tasks_of(server.mongo, ada)] == [None] + [oid(parent["id"])] * 6
+
+
+def test_racing_subtasks_of_one_parent_are_all_created(server: Server, ada: Person) -> None:
     parent = create(ada, "Parent")
     together([lambda: create(ada, "Child", parent={"id": parent["id"]}) for _ in range(6)])
     assert [each["parentId"] for each in tasks_of(server.mongo, ada)] == [None] + [oid(parent["id"])] * 6

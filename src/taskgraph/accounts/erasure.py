@@ -1,5 +1,6 @@
 """Erasing an account: each domain removes what it holds about a user; the user goes last, so that a crash half-way can be repeated."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,7 @@ class Removed:
         return Removed(self.sessions + other.sessions, self.tasks + other.tasks, self.events + other.events)
 
 
+SETTLE_SECONDS = 0.3
 Eraser = Callable[[Database, ObjectId], Awaitable[Removed]]
 
 
@@ -36,7 +38,8 @@ class Erasure:
         for eraser in self.erasers:
             removed += await eraser(db, user_id)
         await db["users"].delete_one({"_id": user_id})
-        # A write that was under way when the sessions ended may have landed since.
+        # Writes that were under way when the sessions ended have landed by now: a transaction of ours takes milliseconds.
+        await asyncio.sleep(SETTLE_SECONDS)
         for eraser in self.erasers:
             removed += await eraser(db, user_id)
         late = await db["sessions"].delete_many({"userId": user_id})

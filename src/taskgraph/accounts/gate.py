@@ -1,8 +1,8 @@
 """Who may come in: an access token over HTTP or WebSocket, or the session cookie of a browser on an allowed origin."""
 
+import functools
 import re
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
@@ -32,7 +32,7 @@ class AccountGate:
         if not authorization.lower().startswith(SCHEME):
             raise Unauthenticated("Send the access token as Authorization: Bearer <token>.")
         claims = self._resources[AccessTokens].verify(authorization[len(SCHEME) :].strip())
-        return _caller(await self._resources[LiveSessions].of(claims), claims.expires_at)
+        return self._caller(await self._resources[LiveSessions].of(claims), claims.expires_at)
 
     async def admit_by_cookie(self, connection: HTTPConnection) -> Caller:
         """The caller behind the session cookie, which is not spent; anonymous without a cookie or from a foreign origin."""
@@ -42,21 +42,21 @@ class AccountGate:
         session = await sessions.holder(self._resources[Database], token)
         if session is None:
             return Caller()
-        return _caller(self._resources[LiveSessions].remember(session), session["expiresAt"])
+        return self._caller(self._resources[LiveSessions].remember(session), session["expiresAt"])
 
     def context(self, caller: Caller, connection: HTTPConnection, reply: Reply) -> Context:
         """A fresh context for one operation."""
         viewer = caller.viewer if isinstance(caller.viewer, Viewer) else None
         return Context(self._resources, viewer, connection, reply)
 
+    def _caller(self, session: LiveSession, expires_at: datetime) -> Caller:
+        until_ended = functools.partial(self._resources[LiveSessions].until_ended, session)
+        return Caller(Viewer(session.user_id, session.id), expires_at, until_ended)
+
     def _is_allowed_origin(self, connection: HTTPConnection) -> bool:
         """Browsers send cookies along with WebSockets that foreign pages open; only the Origin tells them apart."""
         origin = connection.headers.get("origin", "")
         if not origin:
             return False
-        is_own = urlsplit(origin).netloc == connection.headers.get("host")
+        is_own = origin in {f"{scheme}://{connection.headers.get('host')}" for scheme in ("http", "https")}
         return is_own or re.fullmatch(self._settings.origin_pattern, origin) is not None
-
-
-def _caller(session: LiveSession, expires_at: datetime) -> Caller:
-    return Caller(Viewer(session.user_id, session.id), expires_at, session.ended)

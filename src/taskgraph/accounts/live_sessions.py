@@ -1,13 +1,16 @@
 """Which sessions are live, known to this process without asking MongoDB for each request.
 
-A session is read when it is first seen and then believed until the change stream reports its end, which takes milliseconds;
-while the change stream is interrupted nothing is believed for longer than BELIEVED_SECONDS.
+A session is read when it is first seen and then believed until the change stream reports its end, which takes milliseconds, and
+never longer than BELIEVED_SECONDS: the change stream may be interrupted.
 """
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from bson import ObjectId, Timestamp
 
@@ -19,9 +22,10 @@ from taskgraph.storage.mongo import Database, Document
 
 REMEMBERED = 50_000
 BELIEVED_SECONDS = 10.0
+RECHECK_SECONDS = 60.0
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class LiveSession:
     """A session of a signed-in user. `ended` is set the moment this process learns that it is over."""
 
@@ -37,6 +41,8 @@ class LiveSessions:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._known: OrderedDict[ObjectId, LiveSession] = OrderedDict()
+        # Who holds on to a session, as a socket does, hears of its end however long ago it was seen last.
+        self._held: WeakValueDictionary[ObjectId, LiveSession] = WeakValueDictionary()
 
     @property
     def subscription(self) -> Subscription:
@@ -60,23 +66,34 @@ class LiveSessions:
 
     def remember(self, document: Document) -> LiveSession:
         """Believes a session just written or read."""
-        session = self._known.get(document["_id"])
+        session = self._held.get(document["_id"])
         if session is None:
-            session = LiveSession(document["_id"], document["userId"], time.monotonic())
-            self._known[session.id] = session
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+            session = self._held[document["_id"]] = LiveSession(document["_id"], document["userId"], time.monotonic())
         session.checked_at = time.monotonic()
+        self._known[session.id] = session
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
         return session
+
+    async def until_ended(self, session: LiveSession) -> None:
+        """Returns when the session is over: told by the change stream, or found out by reading it from time to time."""
+        while not session.ended.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RECHECK_SECONDS):
+                    await session.ended.wait()
+                    return
+            if await sessions.live_session(self._db, session.id) is None:
+                self.end(session.id)
 
     def end(self, session_id: ObjectId) -> None:
         """Forgets a session and tells who waits for its end."""
-        if session := self._known.pop(session_id, None):
+        self._known.pop(session_id, None)
+        if session := self._held.pop(session_id, None):
             session.ended.set()
 
     def end_all_of(self, user_id: ObjectId, *, keep: ObjectId | None = None) -> None:
         """The same for every session of a user but `keep`."""
-        for session in [each for each in self._known.values() if each.user_id == user_id and each.id != keep]:
+        for session in [each for each in self._held.values() if each.user_id == user_id and each.id != keep]:
             self.end(session.id)
 
     def _receive(self, change: Change) -> None:
@@ -85,4 +102,4 @@ class LiveSessions:
     def _restart(self, _time: Timestamp) -> None:
         # Ends may have been missed: believe nothing, read each session again when it is next seen.
         for session in self._known.values():
-            session.checked_at = 0.0
+            session.checked_at = -math.inf

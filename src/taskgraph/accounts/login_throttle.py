@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from limits import RateLimitItem, RateLimitItemPerSecond, WindowStats
-from limits.aio.storage import MemoryStorage, RedisStorage
-from limits.aio.strategies import MovingWindowRateLimiter
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter as SharedLimiter
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter as LocalLimiter
 
 from taskgraph.accounts.model import email_key
 from taskgraph.errors import ErrorCode, Problem, Refused
@@ -49,7 +51,8 @@ class LoginThrottle:
         self._redis = redis
         self._per_account = RateLimitItemPerSecond(failures, WINDOW_SECONDS, namespace="login-account")
         self._per_address = RateLimitItemPerSecond(failures * ADDRESS_FACTOR, WINDOW_SECONDS, namespace="login-address")
-        self._local = MovingWindowRateLimiter(MemoryStorage())
+        # The library's own asyncio storage hands every key to a thread when it cleans up, which grows dear under attack.
+        self._local = LocalLimiter(MemoryStorage())
         self._shared = _shared_limiter(redis)
         self._held: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -69,13 +72,13 @@ class LoginThrottle:
                     await self._count(item, key)
 
     async def _expect_room(self, item: RateLimitItem, key: str) -> None:
-        stats = [await self._local.get_window_stats(item, key), await self._shared_stats(item, key)]
+        stats = [self._local.get_window_stats(item, key), await self._shared_stats(item, key)]
         full_until = [each.reset_time for each in stats if each is not None and each.remaining <= 0]
         if full_until:
             raise TooManyFailedLogins(max(1, math.ceil(max(full_until) - time.time())))
 
     async def _count(self, item: RateLimitItem, key: str) -> None:
-        await self._local.hit(item, key)
+        self._local.hit(item, key)
         if (shared := self._shared) is not None:
             await self._redis.attempt(lambda _client: shared.hit(item, key), otherwise=_false)
 
@@ -85,7 +88,7 @@ class LoginThrottle:
         return await self._redis.attempt(lambda _client: _stats(shared, item, key), otherwise=_none)
 
 
-def _shared_limiter(redis: Redis) -> MovingWindowRateLimiter | None:
+def _shared_limiter(redis: Redis) -> SharedLimiter | None:
     if redis.client is None:
         return None
     # The address is that of the pool; the scheme only tells the library which client it is given.
@@ -95,10 +98,10 @@ def _shared_limiter(redis: Redis) -> MovingWindowRateLimiter | None:
         key_prefix="taskgraph",
         connection_pool=redis.client.connection_pool,  # type: ignore[arg-type]  # documented, but typed as a plain option
     )
-    return MovingWindowRateLimiter(storage)
+    return SharedLimiter(storage)
 
 
-async def _stats(limiter: MovingWindowRateLimiter, item: RateLimitItem, key: str) -> WindowStats | None:
+async def _stats(limiter: SharedLimiter, item: RateLimitItem, key: str) -> WindowStats | None:
     return await limiter.get_window_stats(item, key)
 
 

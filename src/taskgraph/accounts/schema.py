@@ -1,7 +1,7 @@
 """Accounts as the API shows them. A resolver takes arguments apart, calls one read or write and names the type."""
 
 from datetime import datetime
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import strawberry
 from bson import ObjectId
@@ -14,7 +14,7 @@ from taskgraph.accounts.model import Tier
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.context import Context, Info
 from taskgraph.server.enums import described
-from taskgraph.server.payloads import MutationPayload, refusals_as_errors
+from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
 from taskgraph.server.relay import Node, global_id, parse_id_of, stored
 from taskgraph.storage.mongo import Document
 
@@ -214,7 +214,7 @@ class Mutation:
 
     @strawberry.mutation(description="Creates an account and signs it in. Open to everybody.")
     @refusals_as_errors(RegisterPayload)
-    async def register(self, info: Info, input: RegisterInput) -> RegisterPayload:
+    async def register(self, info: Info, input: Annotated[RegisterInput, INPUT]) -> RegisterPayload:
         """Two writes: the user, then the session."""
         context = info.context
         hasher = context.resources[Credentials].hasher
@@ -223,7 +223,7 @@ class Mutation:
 
     @strawberry.mutation(description="Signs in. Five failures in 15 minutes close the account to further attempts for a while.")
     @refusals_as_errors(LoginPayload)
-    async def login(self, info: Info, input: LoginInput) -> LoginPayload:
+    async def login(self, info: Info, input: Annotated[LoginInput, INPUT]) -> LoginPayload:
         """The answer is the same for an unknown address and a wrong password."""
         context = info.context
         user = await writes.authenticate(
@@ -240,7 +240,9 @@ class Mutation:
         "using it again ends the whole session, except within 10 seconds, for two tabs that refresh at once."
     )
     @refusals_as_errors(RefreshSessionPayload)
-    async def refresh_session(self, info: Info, input: RefreshSessionInput | None = None) -> RefreshSessionPayload:
+    async def refresh_session(
+        self, info: Info, input: Annotated[RefreshSessionInput | None, INPUT] = None
+    ) -> RefreshSessionPayload:
         """No access token is needed: it may have expired."""
         context = info.context
         token = (input.refresh_token if input else None) or cookies.read_to_spend(context) or ""
@@ -263,7 +265,7 @@ class Mutation:
 
     @strawberry.mutation(description="Ends one session of the viewer.")
     @refusals_as_errors(RevokeSessionPayload)
-    async def revoke_session(self, info: Info, input: RevokeSessionInput) -> RevokeSessionPayload:
+    async def revoke_session(self, info: Info, input: Annotated[RevokeSessionInput, INPUT]) -> RevokeSessionPayload:
         """Somebody else's session is not found."""
         viewer, session_id = info.context.viewer, parse_id_of(SESSION, input.id)
         if session_id is None:
@@ -278,7 +280,7 @@ class Mutation:
 
     @strawberry.mutation(description="Changes the password and ends every other session.")
     @refusals_as_errors(ChangePasswordPayload)
-    async def change_password(self, info: Info, input: ChangePasswordInput) -> ChangePasswordPayload:
+    async def change_password(self, info: Info, input: Annotated[ChangePasswordInput, INPUT]) -> ChangePasswordPayload:
         """Wrong current passwords count as failed logins."""
         context = info.context
         user = await writes.change_password(
@@ -294,7 +296,7 @@ class Mutation:
 
     @strawberry.mutation(description="Changes name, e-mail address or both.")
     @refusals_as_errors(UpdateProfilePayload)
-    async def update_profile(self, info: Info, input: UpdateProfileInput) -> UpdateProfilePayload:
+    async def update_profile(self, info: Info, input: Annotated[UpdateProfileInput, INPUT]) -> UpdateProfilePayload:
         """What is null is kept."""
         user = await writes.update_profile(info.context.db, info.context.viewer.id, name=input.name, email=input.email)
         info.context.forget()
@@ -304,7 +306,7 @@ class Mutation:
         description="Erases the account, its sessions, its tasks and their history; needs the password. Cannot be undone."
     )
     @refusals_as_errors(DeleteAccountPayload)
-    async def delete_account(self, info: Info, input: DeleteAccountInput) -> DeleteAccountPayload:
+    async def delete_account(self, info: Info, input: Annotated[DeleteAccountInput, INPUT]) -> DeleteAccountPayload:
         """Sessions go first, so that nothing new is written meanwhile."""
         context, viewer = info.context, info.context.viewer
         await writes.confirm_password(
@@ -324,7 +326,7 @@ class Mutation:
 async def _open_session(context: Context, user: Document, payload: type[Payload]) -> Payload:
     granted = await sessions.open_session(
         context.db,
-        user["_id"],
+        user,
         ttl_seconds=context.settings.refresh_token_seconds,
         ip=context.address,
         user_agent=context.user_agent,

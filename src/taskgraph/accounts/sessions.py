@@ -36,11 +36,11 @@ class TokenReused(Refused):
         )
 
 
-class AccountGone(Refused):
-    """The account was erased while somebody signed in to it."""
+class AccountChanged(Refused):
+    """The account was erased, or got another password, while somebody signed in to it."""
 
     def __init__(self) -> None:
-        super().__init__(Problem(ErrorCode.BAD_CREDENTIALS, "This account has just been erased."))
+        super().__init__(Problem(ErrorCode.BAD_CREDENTIALS, "This account has just been changed; sign in again."))
 
 
 class SessionNotFound(Refused):
@@ -59,12 +59,12 @@ class Granted:
 
 
 async def open_session(
-    db: Database, user_id: ObjectId, *, ttl_seconds: int, ip: str | None = None, user_agent: str | None = None
+    db: Database, user: Document, *, ttl_seconds: int, ip: str | None = None, user_agent: str | None = None
 ) -> Granted:
-    """A new session, stored with majority before its tokens exist anywhere else. AccountGone."""
+    """A new session of a user just read, stored with majority before its tokens exist anywhere else. AccountChanged."""
     token, now = RefreshToken.new(), clock.now()
     session = Session(
-        user_id=user_id,
+        user_id=user["_id"],
         handle=token.handle_digest,
         token_hash=token.digest,
         created_at=now,
@@ -74,12 +74,13 @@ async def open_session(
         user_agent=user_agent and user_agent[:USER_AGENT_CHARACTERS],
     ).model_dump_doc()
     await db["sessions"].insert_one(session)
-    # The account may have been erased since its password was checked. The erasure removes the user before it looks for late
-    # sessions, so one of the two sees the other.
-    if await reads.user(db, user_id) is None:
+    # The account may have been erased, or its password changed, since the password was checked. Both happen before the sessions
+    # are looked for that must end, so one of the two sees the other.
+    now_stored = await reads.user(db, user["_id"])
+    if now_stored is None or now_stored["passwordHash"] != user["passwordHash"]:
         await db["sessions"].delete_one({"_id": session["_id"]})
-        raise AccountGone
-    await _end_surplus(db, user_id)
+        raise AccountChanged
+    await _end_surplus(db, user["_id"])
     return Granted(session, token)
 
 

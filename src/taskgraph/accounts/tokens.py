@@ -55,7 +55,7 @@ class AccessTokens:
         """The claims of a token that is ours and still valid, else Unauthenticated."""
         try:
             secret = self._by_kid[jwt.get_unverified_header(token)["kid"]]
-            claims = jwt.decode(token, secret, [ALGORITHM], options={"require": ["exp", "sub", "sid"]})
+            claims = jwt.decode(token, secret, [ALGORITHM], options={"require": ["exp", "sub", "sid"], "verify_iat": False})
             expires_at = datetime.fromtimestamp(claims["exp"], UTC).replace(tzinfo=None)
             return Claims(ObjectId(claims["sub"]), ObjectId(claims["sid"]), expires_at)
         except jwt.ExpiredSignatureError as error:

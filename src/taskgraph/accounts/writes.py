@@ -73,9 +73,7 @@ async def authenticate(db: Database, credentials: Credentials, *, email: str, pa
     if user is None or not verdict.is_right:
         raise BadCredentials
     if verdict.is_outdated:
-        # Only if nobody changed the password meanwhile.
-        unchanged = {"_id": user["_id"], "passwordHash": user["passwordHash"]}
-        await db["users"].update_one(unchanged, {"$set": {"passwordHash": await credentials.hasher.hash(password)}})
+        return await _upgraded(db, credentials.hasher, user, password)
     return user
 
 
@@ -117,6 +115,20 @@ async def confirm_password(
     verdict = await credentials.check(user["email"], user["passwordHash"], password, address=address)
     if not verdict.is_right:
         raise WrongPassword(member)
+
+
+async def _upgraded(db: Database, hasher: PasswordHasher, user: Document, password: str) -> Document:
+    """The user with a hash of today's parameters. BadCredentials when the password was changed meanwhile."""
+    unchanged = {"_id": user["_id"], "passwordHash": user["passwordHash"]}
+    upgrade = {"$set": {"passwordHash": await hasher.hash(password)}}
+    upgraded = await db["users"].find_one_and_update(unchanged, upgrade, return_document=True)
+    if upgraded is not None:
+        return upgraded
+    # Another login may have done the same.
+    current = await reads.user(db, user["_id"])
+    if current is None or not (await hasher.verify(current["passwordHash"], password)).is_right:
+        raise BadCredentials
+    return current
 
 
 async def _changed(db: Database, user_id: ObjectId, changes: dict[str, str]) -> Document:

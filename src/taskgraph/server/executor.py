@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any
@@ -11,7 +12,7 @@ import structlog
 from graphql import ExecutionResult, GraphQLError, execute, subscribe
 
 from taskgraph.errors import Busy, RequestError
-from taskgraph.server.documents import Prepared
+from taskgraph.server.documents import Prepared, is_query
 from taskgraph.storage import mongo
 
 RETRY_AFTER_SECONDS = 5
@@ -55,14 +56,17 @@ class Answer:
 class Executor:
     """Executes against one Strawberry schema."""
 
-    def __init__(self, schema: strawberry.Schema) -> None:
+    def __init__(self, schema: strawberry.Schema, *, has_introspection: bool) -> None:
         self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema it has built
         self._executor_class = schema.execution_context_class
+        self._hide_suggestions = not has_introspection
 
     async def run(self, operation: Operation, context: object) -> Answer:
-        """One query or mutation."""
-        result = execute(self._schema, operation.prepared.document, context_value=context, **self._options(operation))
-        return _answer(await result if isawaitable(result) else result)
+        """One query or mutation. A query has mongo.READ_SECONDS, then it is BUSY; a mutation bounds its own transactions."""
+        is_read = is_query(operation.prepared.operation(operation.name))
+        with mongo.reading() if is_read else nullcontext():
+            result = execute(self._schema, operation.prepared.document, context_value=context, **self._options(operation))
+            return _answer(await result if isawaitable(result) else result)
 
     async def stream(self, operation: Operation, context: object) -> AsyncIterator[Answer]:
         """One subscription; a single answer with errors when it cannot begin."""
@@ -82,12 +86,13 @@ class Executor:
             "variable_values": dict(operation.variables or {}),
             "operation_name": operation.name,
             "executor_class": self._executor_class,
+            "hide_suggestions": self._hide_suggestions,
             "operation_extensions": {},
         }
 
 
-def refusal(error: RequestError) -> Answer:
-    """The answer when a request is turned away before anything runs."""
+def refusal(error: Exception) -> Answer:
+    """The answer when a request is turned away, or fails, before anything runs."""
     return Answer(None, [_shown(GraphQLError(str(error), original_error=error))], was_run=False)
 
 

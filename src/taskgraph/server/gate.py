@@ -1,6 +1,6 @@
 """What the protocol has to know about callers without knowing accounts: made in app.py, used by HTTP and WebSocket alike."""
 
-import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -11,11 +11,13 @@ from starlette.requests import HTTPConnection
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `viewer` is None for the anonymous; `expires_at` (UTC without a zone) and `ended` tell when a live socket must go."""
+    """Who asks. `viewer` is None for the anonymous; a live socket must go at `expires_at` (UTC without a zone), or earlier when
+    `until_ended` returns.
+    """
 
     viewer: object | None = None
     expires_at: datetime | None = None
-    ended: asyncio.Event | None = None
+    until_ended: Callable[[], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

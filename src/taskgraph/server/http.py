@@ -1,6 +1,8 @@
 """GraphQL over HTTP: one request, one operation, one answer. Follows the specification draft for both of its media types."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -10,7 +12,7 @@ from graphql import OperationType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from taskgraph.errors import BadUserInput, RequestError
+from taskgraph.errors import BadUserInput
 from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown, is_query
 from taskgraph.server.executor import Answer, Executor, Operation, refusal, refused_document
 from taskgraph.server.gate import Gate, Reply
@@ -18,6 +20,13 @@ from taskgraph.server.gate import Gate, Reply
 JSON = "application/json"
 GRAPHQL_JSON = "application/graphql-response+json"
 HTML = "text/html"
+BODY_SECONDS = 10
+ANSWERED_IN = {GRAPHQL_JSON: GRAPHQL_JSON, JSON: JSON, "application/*": JSON, "*/*": JSON, "": JSON}
+STATUS_OF_CODE = {
+    "UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED,
+    "BUSY": HTTPStatus.SERVICE_UNAVAILABLE,
+    "INTERNAL": HTTPStatus.INTERNAL_SERVER_ERROR,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +81,20 @@ class GraphQLOverHttp:
         try:
             media_type = _media_type(request)
             parameters = await self._parameters(request)
-            operation = self._operation(request, parameters)
             caller = await self._gate.admit(request.headers.get("authorization"))
+            operation = self._operation(request, parameters)
             answer = await self._executor.run(operation, self._gate.context(caller, request, reply))
         except HttpRefusal as error:
             return _response(refusal(BadUserInput(str(error))), media_type, reply, status=error.status, headers=error.headers)
         except DocumentRefused as error:
             answer = refused_document(error.code, error.errors)
-        except RequestError as error:
-            return _response(refusal(error), media_type, reply, status=_status_of(error))
+        except Exception as error:  # noqa: BLE001 - the edge: what is no RequestError is logged and shown as BUSY or INTERNAL
+            answer = refusal(error)
+            return _response(answer, media_type, reply, status=_status_of_refusal(answer))
         return _response(answer, media_type, reply)
 
     async def _parameters(self, request: Request) -> Parameters:
-        if request.method == "GET":
+        if request.method != "POST":
             return Parameters.of(_from_address(request))
         kind, _, options = request.headers.get("content-type", "").partition(";")
         if kind.strip().lower() != JSON or ("charset" in options.lower() and "utf-8" not in options.lower()):
@@ -98,10 +108,14 @@ class GraphQLOverHttp:
         )
         body = bytearray()
         try:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > self._max_body_bytes:
-                    raise too_large
+            async with asyncio.timeout(BODY_SECONDS):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > self._max_body_bytes:
+                        raise too_large
+        except TimeoutError as error:
+            late = f"The body did not arrive within {BODY_SECONDS} s."
+            raise HttpRefusal(HTTPStatus.REQUEST_TIMEOUT, late, connection="close") from error
         except ClientDisconnect as error:
             raise HttpRefusal(HTTPStatus.BAD_REQUEST, "The body ended early.") from error
         return bytes(body)
@@ -114,7 +128,8 @@ class GraphQLOverHttp:
             raise HttpRefusal(HTTPStatus.BAD_REQUEST, str(error)) from error
         if chosen.operation is OperationType.SUBSCRIPTION:
             raise HttpRefusal(HTTPStatus.BAD_REQUEST, "Subscriptions need a WebSocket at this address (graphql-transport-ws).")
-        if request.method == "GET" and not is_query(chosen):
+        # HEAD is a GET without the answer's body.
+        if request.method != "POST" and not is_query(chosen):
             raise HttpRefusal(HTTPStatus.METHOD_NOT_ALLOWED, "GET runs queries only; send mutations by POST.", allow="POST")
         return Operation(prepared, parameters.operation_name, parameters.variables)
 
@@ -126,17 +141,25 @@ def accepts_html(request: Request) -> bool:
 
 
 def _media_type(request: Request) -> str:
-    """The media type to answer in: the first that the client accepts and we have."""
-    accepted = request.headers.get("accept", "*/*")
-    for entry in accepted.split(","):
+    """The media type to answer in: of those that we have, the one that the client likes best, or else names first."""
+    weights: dict[str, float] = {}
+    for entry in request.headers.get("accept", "*/*").split(","):
         name, *options = (part.strip().lower() for part in entry.split(";"))
-        if any(option.replace(" ", "") in {"q=0", "q=0.0"} for option in options):
-            continue
-        if name == GRAPHQL_JSON:
-            return GRAPHQL_JSON
-        if name in {JSON, "application/*", "*/*", ""}:
-            return JSON
-    raise HttpRefusal(HTTPStatus.NOT_ACCEPTABLE, f"Answers come as {GRAPHQL_JSON} or {JSON}.")
+        if name in ANSWERED_IN:
+            weights.setdefault(ANSWERED_IN[name], _weight(options))
+    media_type = max(weights, key=weights.__getitem__, default=None)
+    if media_type is None or weights[media_type] <= 0:
+        raise HttpRefusal(HTTPStatus.NOT_ACCEPTABLE, f"Answers come as {GRAPHQL_JSON} or {JSON}.")
+    return media_type
+
+
+def _weight(options: Sequence[str]) -> float:
+    for option in options:
+        name, _, value = option.partition("=")
+        if name.strip() == "q":
+            with suppress(ValueError):
+                return float(value)
+    return 1.0
 
 
 def _from_address(request: Request) -> dict[str, Any]:
@@ -156,9 +179,9 @@ def _from_json(text: bytes, what: str) -> Any:
         raise HttpRefusal(HTTPStatus.BAD_REQUEST, f"{what} is not valid JSON in UTF-8.") from error
 
 
-def _status_of(error: RequestError) -> HTTPStatus:
-    by_code = {"UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED, "BUSY": HTTPStatus.SERVICE_UNAVAILABLE}
-    return by_code.get(error.code, HTTPStatus.BAD_REQUEST)
+def _status_of_refusal(answer: Answer) -> HTTPStatus:
+    (code,) = answer.codes
+    return STATUS_OF_CODE.get(code, HTTPStatus.BAD_REQUEST)
 
 
 def _status(answer: Answer, media_type: str) -> HTTPStatus:

@@ -10,6 +10,8 @@ from taskgraph.errors import ErrorCode, Problem, Refused
 from taskgraph.server.enums import described
 from taskgraph.storage.event_log import EventCursor
 
+# For the one argument that every mutation has.
+INPUT = strawberry.argument(description="The members and their limits are described with the type.")
 Arguments = ParamSpec("Arguments")
 Payload = TypeVar("Payload", bound="MutationPayload")
 

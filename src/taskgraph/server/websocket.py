@@ -10,12 +10,12 @@ import structlog
 from graphql import OperationType
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from taskgraph.errors import BadUserInput, RequestError, TaskgraphError, Unauthenticated
+from taskgraph.errors import BadUserInput, TaskgraphError, Unauthenticated
 from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown
 from taskgraph.server.executor import Answer, Executor, Operation, refusal, refused_document
 from taskgraph.server.gate import Caller, Gate, Reply
 from taskgraph.server.http import Parameters
-from taskgraph.storage import clock
+from taskgraph.storage import clock, mongo
 from taskgraph.storage.event_hub import SlowListener
 
 PROTOCOL = "graphql-transport-ws"
@@ -24,6 +24,7 @@ SEND_SECONDS = 10.0
 FINISH_SECONDS = 10.0
 OPERATIONS = 100
 ID_CHARACTERS = 200
+REASON_BYTES = 123
 log = structlog.get_logger(__name__)
 
 
@@ -33,7 +34,8 @@ class CloseSocket(TaskgraphError):
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
         self.code = code
-        self.reason = reason
+        # A close frame has no room for more, and some reasons quote the client.
+        self.reason = reason.encode()[:REASON_BYTES].decode(errors="ignore")
 
 
 class GraphQLOverWebSocket:
@@ -60,8 +62,10 @@ class GraphQLOverWebSocket:
             await connection.serve(self._init_seconds)
         except* CloseSocket as group:
             error = _first(group)
-            with suppress(RuntimeError, WebSocketDisconnect):
-                await socket.close(error.code, error.reason)
+            # A stalled client, which is why some of these end, takes no close message either.
+            with suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+                async with asyncio.timeout(SEND_SECONDS):
+                    await socket.close(error.code, error.reason)
         except* WebSocketDisconnect:
             pass
 
@@ -77,20 +81,22 @@ class Connection:
         self._max_message_bytes = max_message_bytes
         self._caller: Caller | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._streaming: set[str] = set()
+        self._streaming: set[asyncio.Task[None]] = set()
+        self._is_ending = False
 
     async def serve(self, init_seconds: float) -> None:
         """Receives until the connection ends; ends everything that runs on it."""
         async with asyncio.TaskGroup() as tasks:
             try:
-                message = await asyncio.wait_for(self._receive(), init_seconds)
+                async with asyncio.timeout(init_seconds):
+                    await self._initialise(tasks)
             except TimeoutError as error:
                 raise CloseSocket(4408, "Connection initialisation timeout") from error
-            await self._initialise(message, tasks)
             while True:
                 await self._handle(await self._receive(), tasks)
 
-    async def _initialise(self, message: dict[str, Any], tasks: asyncio.TaskGroup) -> None:
+    async def _initialise(self, tasks: asyncio.TaskGroup) -> None:
+        message = await self._receive()
         while message["type"] in {"ping", "pong"}:
             await self._handle_ping(message)
             message = await self._receive()
@@ -109,6 +115,10 @@ class Connection:
                 self._caller = await self._gate.admit_by_cookie(self._socket)
         except Unauthenticated as error:
             raise CloseSocket(4403, "Forbidden") from error
+        except Exception as error:
+            if not mongo.is_unavailable(error):
+                raise
+            raise CloseSocket(1013, "Try again later") from error
         tasks.create_task(self._end_with_session(self._caller))
         await self._send({"type": "connection_ack"})
 
@@ -129,10 +139,15 @@ class Connection:
     async def _handle_ping(self, message: dict[str, Any]) -> None:
         if message["type"] == "ping":
             payload = {"payload": message["payload"]} if "payload" in message else {}
-            await self._send({"type": "pong", **payload})
+            try:
+                await self._send({"type": "pong", **payload})
+            except TypeError as error:  # What orjson has read it may refuse to write again: nested too deep.
+                raise CloseSocket(4400, "The payload of a ping is nested too deep") from error
 
     def _subscribe(self, message: dict[str, Any], tasks: asyncio.TaskGroup) -> None:
         operation_id = _id_of(message)
+        if self._is_ending:
+            raise CloseSocket(4410, "Session ended")
         if operation_id in self._running:
             raise CloseSocket(4409, f"Subscriber for {operation_id} already exists")
         if len(self._running) >= OPERATIONS:
@@ -141,42 +156,53 @@ class Connection:
         self._running[operation_id] = task
 
     async def _run(self, operation_id: str, payload: Any) -> None:
-        """One operation from its first to its last message."""
+        """One operation from its first to its last message; whatever goes wrong in it, the others go on."""
         try:
-            parameters = Parameters.of(payload)
-            prepared = self._documents.prepare(parameters.query)
-            chosen = prepared.operation(parameters.operation_name)
-            operation = Operation(prepared, parameters.operation_name, parameters.variables)
-            assert self._caller is not None  # noqa: S101 - nothing is run before connection_init
-            context = self._gate.context(self._caller, self._socket, Reply())
-            if chosen.operation is OperationType.SUBSCRIPTION:
-                is_complete = await self._stream(operation_id, operation, context)
-            else:
-                is_complete = await self._deliver(operation_id, await self._executor.run(operation, context))
+            is_complete = await self._answer(operation_id, payload)
         except DocumentRefused as error:
             is_complete = await self._deliver(operation_id, refused_document(error.code, error.errors))
         except OperationUnknown as error:
             is_complete = await self._deliver(operation_id, refusal(BadUserInput(str(error))))
-        except RequestError as error:
+        except (CloseSocket, WebSocketDisconnect):
+            raise
+        except Exception as error:  # noqa: BLE001 - the edge: what is no RequestError is logged and shown as BUSY or INTERNAL
             is_complete = await self._deliver(operation_id, refusal(error))
         # Free before the last message: a client may use the id again as soon as it has read that.
-        if self._running.pop(operation_id, None) and is_complete:
+        if is_complete and self._release(operation_id):
             await self._send({"type": "complete", "id": operation_id})
+
+    async def _answer(self, operation_id: str, payload: Any) -> bool:
+        parameters = Parameters.of(payload)
+        prepared = self._documents.prepare(parameters.query)
+        chosen = prepared.operation(parameters.operation_name)
+        operation = Operation(prepared, parameters.operation_name, parameters.variables)
+        assert self._caller is not None  # noqa: S101 - nothing is run before connection_init
+        context = self._gate.context(self._caller, self._socket, Reply())
+        if chosen.operation is OperationType.SUBSCRIPTION:
+            return await self._stream(operation_id, operation, context)
+        return await self._deliver(operation_id, await self._executor.run(operation, context))
 
     async def _end_with_session(self, caller: Caller) -> None:
         """Waits until the caller's token expires or the session is revoked, then ends the connection."""
-        if caller.expires_at is None or caller.ended is None:
+        if caller.expires_at is None or caller.until_ended is None:
             return
         with suppress(TimeoutError):
-            await asyncio.wait_for(caller.ended.wait(), _seconds_until(caller.expires_at))
+            async with asyncio.timeout(_seconds_until(caller.expires_at)):
+                await caller.until_ended()
+        self._is_ending = True
+        for task in self._streaming:
+            task.cancel()
         # The mutation that ends the session, a logout or an erasure, may have come this way: it is finished and answered.
-        under_way = [task for operation_id, task in self._running.items() if operation_id not in self._streaming]
+        under_way = [task for task in self._running.values() if task not in self._streaming]
         if under_way:
             await asyncio.wait(under_way, timeout=FINISH_SECONDS)
         raise CloseSocket(4410, "Session ended")
 
     async def _stream(self, operation_id: str, operation: Operation, context: object) -> bool:
-        self._streaming.add(operation_id)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - this is a coroutine
+        # By task: a client may use the id again while this one is still being cancelled.
+        self._streaming.add(task)
         try:
             async with aclosing(self._executor.stream(operation, context)) as answers:  # type: ignore[type-var]
                 async for answer in answers:
@@ -185,7 +211,7 @@ class Connection:
         except SlowListener as error:
             raise CloseSocket(4411, "Slow consumer: resume from the last cursor") from error
         finally:
-            self._streaming.discard(operation_id)
+            self._streaming.discard(task)
         return True
 
     async def _deliver(self, operation_id: str, answer: Answer) -> bool:
@@ -193,9 +219,16 @@ class Connection:
         if answer.was_run:
             await self._send({"type": "next", "id": operation_id, "payload": answer.body})
         else:
-            self._running.pop(operation_id, None)
+            self._release(operation_id)
             await self._send({"type": "error", "id": operation_id, "payload": list(answer.errors)})
         return answer.was_run
+
+    def _release(self, operation_id: str) -> bool:
+        """Frees the id of the operation that calls; False when its client has ended it, and may have used the id again."""
+        if self._running.get(operation_id) is not asyncio.current_task():
+            return False
+        del self._running[operation_id]
+        return True
 
     async def _receive(self) -> dict[str, Any]:
         try:
@@ -214,7 +247,8 @@ class Connection:
 
     async def _send(self, message: dict[str, Any]) -> None:
         try:
-            await asyncio.wait_for(self._socket.send_text(orjson.dumps(message).decode()), SEND_SECONDS)
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._socket.send_text(orjson.dumps(message).decode())
         except TimeoutError as error:
             raise CloseSocket(4411, "Slow consumer: resume from the last cursor") from error
 

@@ -47,7 +47,7 @@ class Subscription:
 
 
 class ChangeTail:
-    """Runs until cancelled. Handlers are called in commit order and must neither block nor fail."""
+    """Runs until cancelled. Handlers are called in commit order and must not block; if one fails, all are told to restart."""
 
     def __init__(self, db: Database, subscriptions: list[Subscription]) -> None:
         self._db = db
@@ -67,8 +67,13 @@ class ChangeTail:
                 async for change in self._changes():
                     delay = RETRY_SECONDS
                     self._hand_on(change)
-            except PyMongoError as error:
+            # This task is a process edge: ending it would be silence for ever.
+            except Exception as error:
                 self.is_live.clear()
+                if not isinstance(error, PyMongoError):
+                    # A change that cannot be read or handled would fail again and again: begin behind it, which handlers are told.
+                    log.exception("change stream failed")
+                    self._start_at = self._resume_token = None
                 if isinstance(error, OperationFailure) and error.code in LOST_HISTORY_CODES:
                     log.error("change stream history lost", code=error.code)  # noqa: TRY400 - the code says it all
                     self._start_at = self._resume_token = None
@@ -95,10 +100,7 @@ class ChangeTail:
         same_collection, same_time, count = self._same_commit
         index = count if (collection, time) == (same_collection, same_time) else 0
         self._same_commit = (collection, time, index + 1)
-        try:
-            self._by_collection[collection].handle(Change(time, index, detail))
-        except Exception:
-            log.exception("change handler failed", collection=collection)
+        self._by_collection[collection].handle(Change(time, index, detail))
 
     async def _begin_now(self) -> None:
         reply = await self._db.raw.command("ping")

@@ -5,20 +5,31 @@ are reported as a gap, never skipped in silence.
 """
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 
+import bson
 from bson import ObjectId, Timestamp
 
 from taskgraph.storage import clock
 from taskgraph.storage.change_tail import Change, Subscription
 from taskgraph.storage.event_log import EventCursor, LoggedEvent
+from taskgraph.storage.mongo import Document
 
 RING_EVENTS = 10_000
+RING_BYTES = 64 * 1024 * 1024
 QUEUED_EVENTS = 256
 CHECKPOINT_SECONDS = 30.0
+# MongoDB's cluster time follows the clocks of its hosts. A cursor from further ahead is not of this database, and waiting for the
+# events behind it would be silence.
+AHEAD_SECONDS = 60
+
+
+def _any(_event: Document) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +56,28 @@ class SlowListener(Exception):
     """The listener did not take its events in time; it can resume by cursor."""
 
 
+@dataclass(eq=False, slots=True)
+class Listener:
+    """One subscriber: the messages it has yet to take, and which events it wants at all."""
+
+    wanted: Callable[[Document], bool]
+    queue: asyncio.Queue[Message] = field(default_factory=lambda: asyncio.Queue(QUEUED_EVENTS))
+
+    def send(self, message: Message) -> None:
+        """A full queue is left full: that is how its listener notices that it is too slow."""
+        if not self.queue.full() and not (isinstance(message, LoggedEvent) and not self.wanted(message.document)):
+            self.queue.put_nowait(message)
+
+
 class EventHub:
-    """Fed by the change stream; `listen` is for subscribers."""
+    """Fed by the change stream; `listen` is for subscribers. The ring is bounded in events and in bytes."""
 
     def __init__(self, *, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> None:
-        self._ring: deque[LoggedEvent] = deque(maxlen=RING_EVENTS)
+        self._ring: deque[tuple[LoggedEvent, int]] = deque()
+        self._ring_bytes = 0
         self._reaches_back_to: EventCursor | None = None
         self._latest: EventCursor | None = None
-        self._listeners: dict[ObjectId, set[asyncio.Queue[Message]]] = {}
+        self._listeners: dict[ObjectId, set[Listener]] = {}
         self._checkpoint_seconds = checkpoint_seconds
 
     @property
@@ -60,34 +85,51 @@ class EventHub:
         """What the change stream should feed this hub with."""
         return Subscription("events", {"operationType": "insert"}, self._receive, self._restart)
 
-    async def listen(self, user_id: ObjectId, *, after: EventCursor | None = None) -> AsyncGenerator[Message]:
-        """A checkpoint (or a gap) first, then what came after `after`, then live, with a checkpoint whenever it is quiet.
+    async def listen(
+        self, user_id: ObjectId, *, after: EventCursor | None = None, wanted: Callable[[Document], bool] = _any
+    ) -> AsyncGenerator[Message]:
+        """A checkpoint (or a gap) first, then the wanted events after `after`, then live, with a checkpoint whenever it is quiet.
 
         Ends with SlowListener when QUEUED_EVENTS wait to be taken.
         """
-        queue: asyncio.Queue[Message] = asyncio.Queue(QUEUED_EVENTS)
-        self._listeners.setdefault(user_id, set()).add(queue)
+        listener = Listener(wanted)
+        self._listeners.setdefault(user_id, set()).add(listener)
         try:
-            for message in self._opening(user_id, after):
+            opening = self._opening(user_id, after, wanted)
+            for message in opening:
                 yield message
-            while not queue.full():
-                try:
-                    message = await asyncio.wait_for(queue.get(), self._checkpoint_seconds)
-                except TimeoutError:
-                    message = Checkpoint(self._position(), clock.now())
-                # A client that comes from a process ahead of this one has seen these already.
-                if not (isinstance(message, LoggedEvent) and after is not None and message.cursor <= after):
-                    yield message
+            seen = None if isinstance(opening[0], Gap) else after
+            while not listener.queue.full():
+                message = await self._next(listener, seen)
+                yield message
             raise SlowListener
         finally:
-            self._listeners[user_id].discard(queue)
+            self._listeners[user_id].discard(listener)
             if not self._listeners[user_id]:
                 del self._listeners[user_id]
 
-    def _opening(self, user_id: ObjectId, after: EventCursor | None) -> list[Message]:
+    async def _next(self, listener: Listener, seen: EventCursor | None) -> Message:
+        """The next message for a listener, or a checkpoint when none has come for a while."""
+        deadline = asyncio.get_running_loop().time() + self._checkpoint_seconds
+        while True:
+            try:
+                # Not wait_for: in Python 3.11 it can swallow the cancellation that ends this listener.
+                async with asyncio.timeout_at(deadline):
+                    message = await listener.queue.get()
+            except TimeoutError:
+                # Time and an event may come in the same turn: a checkpoint must not stand before what it covers.
+                if listener.queue.empty():
+                    return Checkpoint(self._position(), clock.now())
+                message = listener.queue.get_nowait()
+            # A client that comes from a process ahead of this one has seen these already.
+            if not (isinstance(message, LoggedEvent) and seen is not None and message.cursor <= seen):
+                return message
+
+    def _opening(self, user_id: ObjectId, after: EventCursor | None, wanted: Callable[[Document], bool]) -> list[Message]:
         if after is None:
             return [Checkpoint(self._position(), clock.now())]
-        if self._reaches_back_to is None or after < self._reaches_back_to:
+        is_of_the_future = after.seconds > time.time() + AHEAD_SECONDS
+        if self._reaches_back_to is None or after < self._reaches_back_to or is_of_the_future:
             return [
                 Gap(
                     after,
@@ -95,7 +137,8 @@ class EventHub:
                     "The events after this cursor are no longer at hand; read anew, then go on from cursor.",
                 )
             ]
-        missed = [event for event in self._ring if event.cursor > after and user_id in event.document["audience"]]
+        later = (event for event, _ in self._ring if event.cursor > after)
+        missed = [event for event in later if user_id in event.document["audience"] and wanted(event.document)]
         return [Checkpoint(after, clock.now()), *missed]
 
     def _position(self) -> EventCursor:
@@ -103,24 +146,29 @@ class EventHub:
 
     def _receive(self, change: Change) -> None:
         event = LoggedEvent(EventCursor.at(change.cluster_time, change.index), change.detail["fullDocument"])
-        if len(self._ring) == RING_EVENTS:
-            self._reaches_back_to = self._ring[0].cursor
-        self._ring.append(event)
         self._latest = event.cursor
+        self._remember(event)
         for user_id in event.document["audience"]:
             self._send(user_id, event)
 
+    def _remember(self, event: LoggedEvent) -> None:
+        size_bytes = len(bson.encode(event.document))
+        self._ring.append((event, size_bytes))
+        self._ring_bytes += size_bytes
+        while len(self._ring) > RING_EVENTS or self._ring_bytes > RING_BYTES:
+            forgotten, size_bytes = self._ring.popleft()
+            self._ring_bytes -= size_bytes
+            self._reaches_back_to = forgotten.cursor
+
     def _restart(self, time: Timestamp) -> None:
         self._ring.clear()
+        self._ring_bytes = 0
         start, self._latest = self._latest, EventCursor.at(time)
         self._reaches_back_to = self._latest
-        for user_id in list(self._listeners):
-            self._send(
-                user_id, Gap(start, self._latest, "The server lost track of the database; read anew, then go on from cursor.")
-            )
+        gap = Gap(start, self._latest, "The server lost track of the database; read anew, then go on from cursor.")
+        for user_id in self._listeners:
+            self._send(user_id, gap)
 
     def _send(self, user_id: ObjectId, message: Message) -> None:
-        for queue in self._listeners.get(user_id, ()):
-            # A full queue is left full: that is how its listener notices that it is too slow.
-            if not queue.full():
-                queue.put_nowait(message)
+        for listener in self._listeners.get(user_id, ()):
+            listener.send(message)

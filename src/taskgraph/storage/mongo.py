@@ -4,7 +4,8 @@ PyMongo's own asyncio client runs every query; ODMantic models only define, vali
 ODMantic's engine needs Motor, which has reached its end of life.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -29,6 +30,9 @@ Result = TypeVar("Result")
 
 SERVER_SELECTION_SECONDS = 5
 SOCKET_SECONDS = 45
+POOL_WAIT_SECONDS = 2
+# One read of the API, whatever it asks for; MongoDB gives up at the same time.
+READ_SECONDS = 8
 # PyMongo retries a conflicting transaction for up to 120 s by itself; a caller has gone long before.
 TRANSACTION_SECONDS = 10
 MAJORITY = WriteConcern("majority")
@@ -70,9 +74,12 @@ def connect(settings: Settings) -> Database:
             serverSelectionTimeoutMS=SERVER_SELECTION_SECONDS * 1000,
             connectTimeoutMS=SERVER_SELECTION_SECONDS * 1000,
             socketTimeoutMS=SOCKET_SECONDS * 1000,
+            waitQueueTimeoutMS=POOL_WAIT_SECONDS * 1000,
             retryWrites=True,
             retryReads=True,
             w="majority",
+            # Transactions need it, and a secondary could still show what has been revoked.
+            readPreference="primary",
             document_class=dict,
             tz_aware=False,
         )
@@ -96,10 +103,9 @@ async def transaction(db: Database, work: Callable[[Session], Awaitable[Result]]
             return result, committed_at
 
 
-async def is_replica_set_member(db: Database) -> bool:
-    """Whether transactions and change streams can work at all."""
-    hello: Mapping[str, Any] = await db.client.admin.command("hello")
-    return "setName" in hello or hello.get("msg") == "isdbgrid"
+def reading() -> AbstractContextManager[None]:
+    """Within the block every operation ends by READ_SECONDS from its beginning, here and in MongoDB."""
+    return pymongo.timeout(READ_SECONDS)
 
 
 def is_unavailable(error: BaseException) -> bool:

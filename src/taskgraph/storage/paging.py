@@ -2,7 +2,7 @@
 
 A page starts at a key, not at a position: the cursor holds the ordering, the sort key and the _id of one document, and the
 next page is what sorts after that pair. Cursors carry a checksum, so a damaged one is refused instead of leading somewhere else;
-they are no secret: who forges one only chooses where in their own documents they start.
+they are no secret: who forges one that is well-formed only chooses where in their own documents they start.
 """
 
 import base64
@@ -180,7 +180,10 @@ def decode_cursor(text: str, order: Order, *, argument: str) -> Position:
         raise damaged
     if body[0] != order.tag:
         raise BadUserInput(f"{argument} is a cursor of another ordering; start again from the first page of this one.")
-    return Position(key=_unpack(order.key_type, body[13:]), id=ObjectId(body[1:13]))
+    try:
+        return Position(key=_unpack(order.key_type, body[13:]), id=ObjectId(body[1:13]))
+    except (struct.error, OverflowError, UnicodeDecodeError) as error:
+        raise damaged from error
 
 
 def _stretches(window: Window) -> list[tuple[Document, bool]]:

@@ -1,6 +1,7 @@
 """Changes of tasks as the API shows them, live and one by one."""
 
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -149,9 +150,9 @@ class Subscription:
         filter: Annotated[TaskEventFilter | None, strawberry.argument(description="Which events; all when left out.")] = None,
     ) -> AsyncGenerator[TaskStreamMessage]:
         """Each event is shown with what the database holds at that moment."""
-        wanted = _wanted(filter)
-        async for message in info.context.resources[EventHub].listen(info.context.viewer.id, after=after):
-            if not isinstance(message, LoggedEvent) or wanted(message.document):
+        hub, viewer = info.context.resources[EventHub], info.context.viewer
+        async with aclosing(hub.listen(viewer.id, after=after, wanted=_wanted(filter))) as messages:
+            async for message in messages:
                 info.context.forget()
                 yield _shown(message)
 

@@ -1,6 +1,9 @@
 """When completed tasks are purged: never, unless the operator says so. MongoDB's TTL index does it, so nothing has to be scheduled."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
+
+from pymongo.errors import OperationFailure
 
 from taskgraph.settings import Settings
 from taskgraph.storage.mongo import Database
@@ -21,7 +24,8 @@ async def apply(db: Database, settings: Settings) -> None:
     tasks, seconds = db["tasks"], settings.completed_task_retention_days * DAY_SECONDS
     existing = (await tasks.index_information()).get(INDEX)
     if existing and not seconds:
-        await tasks.drop_index(INDEX)
+        with suppress(OperationFailure):  # Another process that is starting was faster.
+            await tasks.drop_index(INDEX)
     elif existing and existing["expireAfterSeconds"] != seconds:
         await db.raw.command({"collMod": "tasks", "index": {"name": INDEX, "expireAfterSeconds": seconds}})
     elif not existing and seconds:

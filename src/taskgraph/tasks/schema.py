@@ -11,7 +11,7 @@ from taskgraph.accounts import reads as accounts
 from taskgraph.accounts.schema import User
 from taskgraph.context import Context, Info
 from taskgraph.errors import BadUserInput, Unauthenticated
-from taskgraph.server.payloads import MutationPayload, refusals_as_errors
+from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
 from taskgraph.server.relay import Node, PageInfo, global_id, parse_id_of, stored
 from taskgraph.storage import paging
 from taskgraph.storage.mongo import Document
@@ -200,7 +200,7 @@ class TaskConnection:
 class StatusCount:
     """One status."""
 
-    status: TaskStatus = strawberry.field(description="The status.")
+    status: TaskStatus = strawberry.field(description="One of the statuses.")
     count: int = strawberry.field(description="How many tasks have it.")
 
 
@@ -208,7 +208,7 @@ class StatusCount:
 class PriorityCount:
     """One priority."""
 
-    priority: TaskPriority = strawberry.field(description="The priority.")
+    priority: TaskPriority = strawberry.field(description="One of the priorities.")
     count: int = strawberry.field(description="How many tasks have it.")
 
 
@@ -320,7 +320,7 @@ class Mutation:
 
     @strawberry.mutation(description="Creates a task of the viewer.")
     @refusals_as_errors(CreateTaskPayload)
-    async def create_task(self, info: Info, input: CreateTaskInput) -> CreateTaskPayload:
+    async def create_task(self, info: Info, input: Annotated[CreateTaskInput, INPUT]) -> CreateTaskPayload:
         """One transaction: task and event."""
         viewer, key = info.context.viewer, input.idempotency_key
         return _payload(
@@ -331,7 +331,7 @@ class Mutation:
         description="Changes a task: a field left out of the patch is kept, null clears it. A patch that changes nothing makes no new version."
     )
     @refusals_as_errors(UpdateTaskPayload)
-    async def update_task(self, info: Info, input: UpdateTaskInput) -> UpdateTaskPayload:
+    async def update_task(self, info: Info, input: Annotated[UpdateTaskInput, INPUT]) -> UpdateTaskPayload:
         """One transaction: task and event."""
         written = await writes.update_task(
             info.context.db,
@@ -347,7 +347,7 @@ class Mutation:
         description="Deletes a task; it can be restored for 30 days. Its subtasks stay. Deleting it again changes nothing."
     )
     @refusals_as_errors(DeleteTaskPayload)
-    async def delete_task(self, info: Info, input: DeleteTaskInput) -> DeleteTaskPayload:
+    async def delete_task(self, info: Info, input: Annotated[DeleteTaskInput, INPUT]) -> DeleteTaskPayload:
         """One transaction: task and event."""
         written = await writes.delete_task(
             info.context.db,
@@ -360,7 +360,7 @@ class Mutation:
 
     @strawberry.mutation(description="Brings a deleted task back. Changes nothing when it is not deleted.")
     @refusals_as_errors(RestoreTaskPayload)
-    async def restore_task(self, info: Info, input: RestoreTaskInput) -> RestoreTaskPayload:
+    async def restore_task(self, info: Info, input: Annotated[RestoreTaskInput, INPUT]) -> RestoreTaskPayload:
         """One transaction: task and event."""
         viewer, key = info.context.viewer, input.idempotency_key
         return _payload(

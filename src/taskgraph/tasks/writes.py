@@ -157,7 +157,7 @@ async def restore_task(db: Database, viewer_id: ObjectId, task_id: ObjectId, *, 
     async def change(_session: Session, before: Document, now: datetime) -> Document:
         # MongoDB removes expired documents about once a minute; until then they are gone all the same.
         if before["isDeleted"] and before["deletedAt"] < now - timedelta(seconds=RESTORABLE_SECONDS):
-            raise TaskNotFound("This task was deleted more than 30 days ago.")
+            raise TaskNotFound("This task was deleted more than 30 days ago and cannot be brought back.")
         return before | {"deletedAt": None, "isDeleted": False}
 
     return await _change(db, viewer_id, task_id, TaskAction.RESTORED, change, expected_version=None, caused_by=caused_by)
@@ -215,7 +215,9 @@ def _check_assignee(viewer_id: ObjectId, values: Mapping[str, Any], path: tuple[
 async def _check_parent(db: Database, session: Session, task: Document, path: tuple[str, ...], *, is_new: bool) -> None:
     """The parent is there, is the same owner's, does not stand below the task, and the tree does not get too deep."""
     # Snapshot transactions alone let two moves close a loop between them; touching one document per owner makes them take turns.
-    await db["graphs"].update_one({"_id": task["ownerId"]}, {"$inc": {"moves": 1}}, upsert=True, session=session)
+    # A new task has nothing below it and closes no loop, so it need not wait; a race may take a tree a level or two too deep.
+    if not is_new:
+        await db["graphs"].update_one({"_id": task["ownerId"]}, {"$inc": {"moves": 1}}, upsert=True, session=session)
     ancestors = {
         "$graphLookup": {
             "from": "tasks",
@@ -223,7 +225,7 @@ async def _check_parent(db: Database, session: Session, task: Document, path: tu
             "connectFromField": "parentId",
             "connectToField": "_id",
             "as": "ancestors",
-            "maxDepth": MAX_DEPTH,
+            "maxDepth": 2 * MAX_DEPTH,
             "restrictSearchWithMatch": {"ownerId": task["ownerId"]},
         }
     }
