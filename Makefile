@@ -30,7 +30,7 @@ setup: .venv/installed $(PAGE)  ## environment and GraphiQL only
 	touch $@
 
 $(PAGE): web/package.json web/package-lock.json $(wildcard web/*.html web/*.js web/*.ts web/*.tsx web/*.css web/src/*)
-	@if command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20)'; then \
+	@if command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then \
 	  cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build; \
 	else echo "note: Node 20 or newer was not found, so GraphiQL is not built; install Node and run make again. The API works without it."; fi
 
