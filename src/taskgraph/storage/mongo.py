@@ -94,11 +94,22 @@ async def transaction(db: Database, work: Callable[[Session], Awaitable[Result]]
     `work` may run several times (write conflicts, failovers), so it must only touch the database. All of it
     happens within TRANSACTION_SECONDS, else PyMongo's timeout error; nothing is half-written.
     """
+    before_commit: Timestamp | None = None
+
+    async def noting_time(session: Session) -> Result:
+        nonlocal before_commit
+        result = await work(session)
+        before_commit = session.operation_time
+        return result
+
     with pymongo.timeout(TRANSACTION_SECONDS):
         async with db.client.start_session() as session:
-            result = await session.with_transaction(work, read_concern=SNAPSHOT, write_concern=MAJORITY)
-            # The reply to the commit carries the time of the commit's own oplog entry, the same that a change stream reports.
-            committed_at = session.operation_time
+            result = await session.with_transaction(noting_time, read_concern=SNAPSHOT, write_concern=MAJORITY)
+            # The reply to the commit carries the time of the commit's own oplog entry, the same that a change stream reports. The
+            # reply to a commit sent again carries a later time, and what was committed in between would be taken for seen: then
+            # a time from before is right, whose only fault is that it shows this write once more.
+            was_sent_again = session._transaction.attempt > 1  # noqa: SLF001 - PyMongo tells it nowhere else
+            committed_at = before_commit if was_sent_again else session.operation_time
             assert committed_at is not None  # noqa: S101 - every reply of a replica set has one
             return result, committed_at
 
