@@ -6,8 +6,8 @@ PAGE := src/taskgraph/server/graphiql/index.html
 
 .PHONY: run test check setup lock clean schema
 
-run: setup  ## set-up, then one machine with everything: databases, demo data, server
-	$(BIN)/taskgraph dev --demo
+run: setup  ## set-up, then one machine with everything; another port: make run ARGS="--port 8011"
+	$(BIN)/taskgraph dev --demo $(ARGS)
 
 test: setup  ## set-up, then the whole suite
 	$(BIN)/pytest

@@ -74,7 +74,7 @@ def test_a_signal_during_the_start_ends_it_with_status_0_and_leaves_no_process(t
         children = children_of(running.pid)
         assert running.stop() == 0
         assert are_gone(children)
-        assert running.lines == []
+        assert running.lines == ["stopped"]
 
 
 def test_killing_it_leaves_no_process(tmp_path: Path) -> None:

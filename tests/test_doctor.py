@@ -126,9 +126,7 @@ def test_missing_urls_are_told_apart(doctor: Doctor) -> None:
     assert findings["mongodb"] == [
         ("FAILED", "TASKGRAPH_MONGO_URL is not set; give a replica set's address (`taskgraph dev` brings its own server)")
     ]
-    assert findings["redis"] == [
-        ("warning", "TASKGRAPH_REDIS_URL is not set; limits are counted by each process alone and nothing is cached")
-    ]
+    assert findings["redis"] == [("warning", "TASKGRAPH_REDIS_URL is not set; failed logins are counted by each process alone")]
 
 
 def test_a_standalone_server_is_refused(doctor: Doctor, tmp_path: Path) -> None:

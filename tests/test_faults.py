@@ -18,7 +18,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from pymongo import MongoClient
 
-from taskgraph.storage import embedded
+from taskgraph.storage import embedded, mongo
 from taskgraph.storage.child import Child
 from taskgraph.storage.embedded import Servers
 from tests.conftest import Documents, Launch, MakeSettings, migrated, served
@@ -291,6 +291,12 @@ def titles(person: Person) -> list[str]:
         if not shown["pageInfo"]["hasNextPage"]:
             return found
         after = shown["pageInfo"]["endCursor"]
+
+
+def test_a_transaction_left_open_by_a_dead_server_blocks_its_tasks_only_briefly(site: Site) -> None:
+    """MongoDB does not end it with the connection; until it does by itself, every change of the same tasks is BUSY."""
+    lifetime = site.mongo.client.admin.command("getParameter", transactionLifetimeLimitSeconds=True)
+    assert mongo.TRANSACTION_SECONDS < lifetime["transactionLifetimeLimitSeconds"] <= 15
 
 
 def test_a_killed_server_leaves_each_write_whole(launch: Launch, site: Site) -> None:

@@ -28,11 +28,13 @@ from taskgraph.server.executor import Executor
 from taskgraph.server.health import Check, Health
 from taskgraph.server.http import GraphQLOverHttp, accepts_html
 from taskgraph.server.limits import DocumentLimits
+from taskgraph.server.plans import Plans
 from taskgraph.server.websocket import GraphQLOverWebSocket
 from taskgraph.settings import Settings, names_set_without_effect
 from taskgraph.storage import mongo, redis
 from taskgraph.storage.change_tail import ChangeTail
 from taskgraph.storage.event_hub import EventHub
+from taskgraph.storage.merged_reads import MergedReads
 from taskgraph.storage.mongo import Database
 from taskgraph.storage.redis import Redis
 from taskgraph.tasks import erasure, retention
@@ -49,7 +51,7 @@ def create_app(settings: Settings) -> Starlette:
     tokens = AccessTokens(settings.signing_secrets, ttl_seconds=settings.access_token_seconds)
     credentials = Credentials(PasswordHasher(), LoginThrottle(cache, failures=settings.login_failures))
     live, hub = LiveSessions(db), EventHub()
-    resources = Resources(settings, db, cache, credentials, tokens, live, hub, Erasure([erasure.erase]))
+    resources = Resources(settings, db, MergedReads(db), cache, credentials, tokens, live, hub, Erasure([erasure.erase]))
     tail = ChangeTail(db, [hub.subscription, live.subscription])
     return Starlette(routes=_routes(resources, tail), middleware=_middleware(settings), lifespan=_lifespan(resources, tail))
 
@@ -78,7 +80,8 @@ def _routes(resources: Resources, tail: ChangeTail) -> list[BaseRoute]:
     settings, gate = resources[Settings], AccountGate(resources)
     limits = DocumentLimits(settings.max_depth, settings.max_aliases, settings.max_tokens)
     documents = Documents(schema.build(), limits, has_introspection=settings.has_introspection)
-    executor = Executor(schema.build(), has_introspection=settings.has_introspection)
+    plans = Plans(schema.build()) if settings.compiled_execution == "on" else None
+    executor = Executor(schema.build(), plans, has_introspection=settings.has_introspection)
     over_http = GraphQLOverHttp(documents, executor, gate, max_body_bytes=settings.max_body_bytes)
     over_websocket = GraphQLOverWebSocket(documents, executor, gate, max_message_bytes=settings.max_body_bytes)
     graphiql = page.load() if settings.has_graphiql else None

@@ -1,6 +1,6 @@
 """What one operation works with: who asks, the open resources, and reads that are batched for as long as the operation lasts."""
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -13,12 +13,12 @@ from taskgraph.errors import Unauthenticated
 from taskgraph.server.gate import Reply
 from taskgraph.settings import Settings
 from taskgraph.storage import clock
+from taskgraph.storage.merged_reads import Batch, MergedReads
 from taskgraph.storage.mongo import Database
 
 Kind = TypeVar("Kind")
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
-Batch = Callable[[Database, Sequence[Key]], Awaitable[list[Value]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,9 @@ class Context:
         self.now = clock.now()
         self._viewer = viewer
         self.connection = connection
+        self._merged = resources[MergedReads]
         self._loaders: dict[Any, DataLoader[Any, Any]] = {}
+        self._known: dict[Any, dict[Any, Any]] = {}
 
     @property
     def viewer(self) -> Viewer:
@@ -82,14 +84,23 @@ class Context:
             loader = self._loaders[batch] = self._loader_of(batch)
         return cast("Value", await loader.load(key))
 
+    async def load_many(self, batch: Batch[Key, Value], keys: Sequence[Key]) -> list[Value]:
+        """Many values of a batched read, in the order of the keys; read together with what other operations ask for just now."""
+        known = self._known.setdefault(batch, {})
+        unknown = [key for key in dict.fromkeys(keys) if key not in known]
+        if unknown:
+            known.update(zip(unknown, await self._merged.load(batch, unknown), strict=True))
+        return [known[key] for key in keys]
+
     def forget(self) -> None:
         """Drops what was read, after a write or before the next event."""
         self._loaders.clear()
+        self._known.clear()
         self.now = clock.now()
 
     def _loader_of(self, batch: Batch[Key, Value]) -> DataLoader[Key, Value]:
         async def load_all(keys: list[Key]) -> list[Value]:
-            return await batch(self.db, keys)
+            return await self.load_many(batch, keys)
 
         return DataLoader(load_all)
 

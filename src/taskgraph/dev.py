@@ -35,6 +35,7 @@ def run(settings: Settings, *, host: str, port: int, folder: Path, has_demo: boo
         raise ConfigurationError("--demo makes accounts with a known password; outside development use --no-demo")
     with serve.bound(host, port) as sock, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_told(_everything(settings, sock, folder=folder, has_demo=has_demo)))
+        print("stopped", flush=True)
 
 
 async def _until_told(work: Coroutine[None, None, None]) -> None:
@@ -102,7 +103,7 @@ def _announce(address: str, folder: Path, servers: Servers, accounts: Sequence[D
     for name, url in (("MongoDB", servers.mongo_url), ("Valkey", servers.redis_url)):
         if url is not None:
             console.print(f"{name:12} {url}")
-    if (page.DEFAULT / "index.html").is_file():
+    if page.is_built():
         console.print(f"GraphiQL     {graphiql}")
     else:
         console.print(page.NOT_BUILT.strip(), style="yellow")
@@ -110,5 +111,6 @@ def _announce(address: str, folder: Path, servers: Servers, accounts: Sequence[D
         console.print()
         console.print(f"account      {account.email}  password: {account.password}", style="bold")
         console.print(f"token        {account.access_token}")
-        console.print(f"signed in    {graphiql}#token={account.access_token}")
+        if page.is_built():
+            console.print(f"signed in    {graphiql}#token={account.access_token}")
     console.print("\nCtrl-C stops everything; the data stays.")

@@ -86,7 +86,7 @@ async def examine() -> AsyncIterator[Finding]:
 def _versions() -> Iterator[Finding]:
     yield ok("python", platform.python_version())
     yield ok("libraries", ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES))
-    if (page.DEFAULT / "index.html").is_file():
+    if page.is_built():
         yield ok("graphiql", "built")
     else:
         yield warning("graphiql", page.NOT_BUILT.strip())
@@ -203,7 +203,7 @@ async def _indexes(db: Database) -> Finding:
 
 async def _redis(settings: Settings) -> Finding:
     if settings.redis_url is None:
-        return warning("redis", "TASKGRAPH_REDIS_URL is not set; limits are counted by each process alone and nothing is cached")
+        return warning("redis", "TASKGRAPH_REDIS_URL is not set; failed logins are counted by each process alone")
     consequence = "the API works without it, with limits counted by each process alone"
     try:
         held = redis.connect(settings)

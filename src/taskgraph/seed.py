@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import structlog
 from bson import ObjectId
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,11 +20,12 @@ from taskgraph.accounts.model import User
 from taskgraph.accounts.passwords import PasswordHasher
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.errors import TaskgraphError
-from taskgraph.settings import Settings
+from taskgraph.settings import DEVELOPMENT_SECRET, Settings
 from taskgraph.storage import clock
 from taskgraph.storage.mongo import Database, Document
 from taskgraph.tasks.model import NEVER, Task, TaskPriority, TaskStatus, title_key
 
+log = structlog.get_logger(__name__)
 TOKEN_SECONDS = 24 * 3600
 BATCH = 1000
 WORDS = (
@@ -54,6 +56,8 @@ async def fill(
 ) -> None:
     """Adds `users` accounts with `tasks_per_user` tasks each; `tokens` gets one access token a line, valid for 24 h."""
     _write_tokens(tokens, ())
+    if tokens is not None and DEVELOPMENT_SECRET in settings.signing_secrets:
+        log.warning("tokens are signed with the development secret; a server with another TASKGRAPH_JWT_SECRETS refuses them")
     people = await _make_users(db, users, password)
     columns = (TextColumn("tasks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)

@@ -33,7 +33,6 @@ WITHOUT_EFFECT = frozenset(
         "rate_limit_premium",
         "max_cost",
         "response_cache_seconds",
-        "compiled_execution",
         "event_retention_days",
         "sentry_dsn",
         "otlp_endpoint",

@@ -98,6 +98,7 @@ def opened(
         max_size=None,
         max_queue=max_queue,
         open_timeout=PATIENCE_SECONDS,
+        close_timeout=1,
     ) as connection:
         yield Socket(connection)
 

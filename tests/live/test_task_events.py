@@ -412,26 +412,31 @@ def test_a_client_that_vanishes_is_forgotten(watched: Watched) -> None:
         assert eventually(lambda: watched.hub._listeners == {})
 
 
-def test_a_client_that_takes_nothing_is_told_to_come_back_and_others_never_notice(watched: Watched) -> None:
-    person = watched.person
-    greedy = " ".join(f"d{number}: description" for number in range(30))
+def stuff(person: Person) -> int:
+    """Thirty new tasks of 10,000 characters each; how many."""
     many = " ".join(f't{number}: createTask(input: {{title: "{number}", description: $text}}) {{ cursor }}' for number in range(30))
-    events = 0
-    with (
-        connected(watched.ws_url, person.token) as other,
-        opened(watched.ws_url, max_queue=1) as slow,
-    ):
-        slow.init(person.token)
-        slow.subscribe(f"subscription {{ taskEvents {{ ... on TaskEvent {{ cursor task {{ {greedy} }} }} }} }}")
+    answer = person.ask(f"mutation($text: String!) {{ {many} }}", {"text": "x" * 10_000})
+    assert "errors" not in answer
+    return 30
+
+
+def gorge(socket: Socket, person: Person, watched: Watched) -> None:
+    """Subscribes to 300,000 characters for each event of `stuff`."""
+    socket.init(person.token)
+    descriptions = " ".join(f"d{number}: description" for number in range(30))
+    socket.subscribe(f"subscription {{ taskEvents {{ ... on TaskEvent {{ task {{ {descriptions} }} }} }} }}")
+    assert socket.next() == {"data": {"taskEvents": {}}}
+    assert watched.hub._listeners
+
+
+def test_a_client_that_lags_behind_is_told_to_come_back_and_others_never_notice(watched: Watched) -> None:
+    person = watched.person
+    with connected(watched.ws_url, person.token) as other, opened(watched.ws_url, max_queue=1) as slow:
         other.subscribe("subscription { taskEvents { ... on TaskEvent { task { title } } } }")
-        while sum(map(len, watched.hub._listeners.values())) < 2:
-            assert slow.next() == other.next() == {"data": {"taskEvents": {}}}
-        for _ in range(12):
-            answer = person.ask(f"mutation($text: String!) {{ {many} }}", {"text": "x" * 10_000})
-            assert "errors" not in answer
-            events += 30
+        gorge(slow, person, watched)
+        expected = sum(stuff(person) for _ in range(12))
         seen: list[str] = []
-        while len(seen) < events:
+        while len(seen) < expected:
             shown = other.next()["data"]["taskEvents"]
             seen += [shown["task"]["title"]] if shown else []
         assert seen == [str(number) for number in range(30)] * 12
@@ -439,3 +444,12 @@ def test_a_client_that_takes_nothing_is_told_to_come_back_and_others_never_notic
         create(person, "afterwards")
         assert eventually(lambda: other.next() == {"data": {"taskEvents": {"task": {"title": "afterwards"}}}})
     assert eventually(lambda: watched.hub._listeners == {})
+
+
+def test_a_client_that_takes_nothing_at_all_is_given_up(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskgraph.server.websocket.SEND_SECONDS", 0.3)
+    with opened(watched.ws_url, max_queue=1) as dead:
+        gorge(dead, watched.person, watched)
+        for _ in range(3):
+            stuff(watched.person)
+        assert eventually(lambda: watched.hub._listeners == {})

@@ -36,7 +36,7 @@ def browser() -> Iterator[Browser]:
     executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if executable is None:
         pytest.skip("no Chromium for the browser tests; on Debian and Ubuntu: apt install chromium")
-    if not page.load().is_built:
+    if not page.is_built():
         pytest.skip(page.NOT_BUILT)
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:

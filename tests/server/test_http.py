@@ -400,7 +400,7 @@ def test_an_unreachable_database_is_busy(someone: Someone, monkeypatch: pytest.M
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "5"
     (error,) = answer.json()["errors"]
-    assert error["message"] == "The database cannot be reached at the moment; try again shortly."
+    assert error["message"] == "The database is busy or cannot be reached; try again shortly."
     assert error["extensions"] == {"code": "BUSY", "retryAfterSeconds": 5}
 
 

@@ -127,11 +127,11 @@ def test_files_are_read_once_at_start(built: Path) -> None:
 def test_a_page_that_was_not_built_says_how_to_get_it(tmp_path: Path) -> None:
     missing = page.load(tmp_path / "graphiql")
     answer = get(missing, "/graphql")
-    assert not missing.is_built
+    assert not page.is_built(tmp_path / "graphiql")
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert answer.text == (
-        "GraphiQL is not built: install Node 20 or newer and run `make setup`; the API at POST /graphql works without it.\n"
+        "GraphiQL is not built: install Node 20 or newer, run `make setup` and start again; the API at POST /graphql works without it.\n"
     )
     assert get(missing, "/graphiql/assets/index-1a2b.js").status_code == 404
 

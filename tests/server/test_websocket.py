@@ -133,18 +133,26 @@ def test_nothing_runs_before_the_initialisation(server: Server, message: dict[st
         assert socket.closed() == Closed(4401, "Unauthorized")
 
 
-@pytest.mark.parametrize("authorization", ["Bearer x", "Bearer a.b.c", "Basic YTpi", "x"])
-def test_a_bad_token_is_forbidden(server: Server, authorization: str) -> None:
+@pytest.mark.parametrize(
+    ("authorization", "reason"),
+    [
+        ("Bearer x", "The access token is not valid; sign in again."),
+        ("Bearer a.b.c", "The access token is not valid; sign in again."),
+        ("Basic YTpi", "Send the access token as Authorization: Bearer <token>."),
+        ("x", "Send the access token as Authorization: Bearer <token>."),
+    ],
+)
+def test_a_bad_token_is_forbidden_and_told_why(server: Server, authorization: str, reason: str) -> None:
     with opened(server.ws_url) as socket:
         socket.send("connection_init", payload={"authorization": authorization})
-        assert socket.closed() == Closed(4403, "Forbidden")
+        assert socket.closed() == Closed(4403, reason)
 
 
 def test_the_token_of_an_ended_session_is_forbidden(server: Server, person: Person) -> None:
     person.ask(LOGOUT)
     with opened(server.ws_url) as socket:
         socket.send("connection_init", payload={"authorization": f"Bearer {person.token}"})
-        assert socket.closed() == Closed(4403, "Forbidden")
+        assert socket.closed() == Closed(4403, "The session has ended; sign in again.")
 
 
 def test_a_second_initialisation_is_one_too_many(socket: Socket) -> None:
@@ -300,7 +308,8 @@ def test_of_several_operations_the_named_one_runs(socket: Socket) -> None:
                 "variables": {"after": "x"},
             },
             "BAD_USER_INPUT",
-            "Variable '$after' has invalid value: This is not an event cursor; pass one exactly as it was received.",
+            "Variable '$after' has invalid value: Expected value of type 'EventCursor', but encountered error "
+            "'This is not an event cursor; pass one exactly as it was received.'; found: 'x'.",
         ),
         (
             {"query": 'subscription { taskEvents(filter: {taskIds: ["x"]}) { __typename } }'},

@@ -14,8 +14,9 @@ from taskgraph.accounts.model import Tier
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.context import Context, Info
 from taskgraph.server.enums import described
+from taskgraph.server.fields import stored
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
-from taskgraph.server.relay import Node, global_id, parse_id_of, stored
+from taskgraph.server.relay import Node, global_id, parse_id_of
 from taskgraph.storage.mongo import Document
 
 USER, SESSION = "U", "S"
@@ -245,7 +246,9 @@ class Mutation:
     ) -> RefreshSessionPayload:
         """No access token is needed: it may have expired."""
         context = info.context
-        token = (input.refresh_token if input else None) or cookies.read_to_spend(context) or ""
+        token = (input.refresh_token if input else None) or cookies.read_to_spend(context)
+        if token is None:
+            raise sessions.RefreshTokenMissing
         granted = await sessions.refresh(context.db, token, ttl_seconds=context.settings.refresh_token_seconds)
         user = await reads.user(context.db, granted.session["userId"])
         if user is None:

@@ -27,6 +27,14 @@ class RefreshRefused(Refused):
         super().__init__(Problem(ErrorCode.BAD_CREDENTIALS, "This refresh token is not valid; sign in again."))
 
 
+class RefreshTokenMissing(Refused):
+    """There is no refresh token, neither as an argument nor as a cookie."""
+
+    def __init__(self) -> None:
+        message = "No refresh token was sent: give it as refreshToken, or send the request with the session cookie."
+        super().__init__(Problem(ErrorCode.BAD_CREDENTIALS, message))
+
+
 class TokenReused(Refused):
     """A spent refresh token came back, so the session has been ended for whoever holds its tokens."""
 

@@ -23,8 +23,10 @@ from graphql import (
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
+from taskgraph.errors import RequestError
 from taskgraph.server import limits
 from taskgraph.server.limits import DocumentLimits
+from taskgraph.server.plans import Compiled, compiled
 
 Cached = TypeVar("Cached")
 
@@ -40,15 +42,15 @@ class Prepared:
     """A document that may run."""
 
     document: DocumentNode
-    operations: Sequence[OperationDefinitionNode]
+    operations: Sequence[Compiled]
 
-    def operation(self, name: str | None) -> OperationDefinitionNode:
+    def operation(self, name: str | None) -> Compiled:
         """The operation to run; OperationUnknown when the name doesn't say which."""
         if name is None and len(self.operations) == 1:
             return self.operations[0]
-        for operation in self.operations:
-            if name is not None and operation.name is not None and operation.name.value == name:
-                return operation
+        for each in self.operations:
+            if name is not None and each.operation.name is not None and each.operation.name.value == name:
+                return each
         raise OperationUnknown(name)
 
 
@@ -110,7 +112,7 @@ class Documents:
         )
         if errors:
             raise DocumentRefused("GRAPHQL_VALIDATION_FAILED", [_in_our_words(error) for error in errors])
-        operations = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
+        operations = [compiled(document, each) for each in document.definitions if isinstance(each, OperationDefinitionNode)]
         return Prepared(document, operations)
 
 
@@ -123,6 +125,8 @@ def _in_our_words(error: GraphQLError) -> GraphQLError:
     """Without the text of a Python exception, which graphql-core quotes when a value causes one: an Int of 5,000 digits does."""
     if error.original_error is None or isinstance(error.original_error, GraphQLError):
         return error
+    if isinstance(error.original_error, RequestError):
+        return GraphQLError(str(error.original_error), error.nodes)
     return GraphQLError("This value does not fit its type.", error.nodes)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import strawberry
 import structlog
-from graphql import ExecutionResult, GraphQLError, execute, subscribe
+from graphql import ExecutionResult, GraphQLError, MiddlewareManager, execute, subscribe
 
 from taskgraph.errors import Busy, RequestError
 from taskgraph.server.documents import Prepared, is_query
+from taskgraph.server.plans import Plans, remembering
 from taskgraph.storage import mongo
 
 RETRY_AFTER_SECONDS = 5
@@ -54,18 +55,25 @@ class Answer:
 
 
 class Executor:
-    """Executes against one Strawberry schema."""
+    """Executes against one Strawberry schema: the compiled way where there are plans and they can answer, else by graphql-core."""
 
-    def __init__(self, schema: strawberry.Schema, *, has_introspection: bool) -> None:
+    def __init__(self, schema: strawberry.Schema, plans: Plans | None, *, has_introspection: bool) -> None:
         self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema it has built
         self._executor_class = schema.execution_context_class
+        self._plans = plans
         self._hide_suggestions = not has_introspection
 
     async def run(self, operation: Operation, context: object) -> Answer:
         """One query or mutation. A query has mongo.READ_SECONDS, then it is BUSY; a mutation bounds its own transactions."""
-        is_read = is_query(operation.prepared.operation(operation.name))
-        with mongo.reading() if is_read else nullcontext():
-            result = execute(self._schema, operation.prepared.document, context_value=context, **self._options(operation))
+        chosen = operation.prepared.operation(operation.name)
+        with mongo.reading() if is_query(chosen.operation) else nullcontext():
+            options = self._options(operation)
+            if self._plans is not None:
+                outcome = await self._plans.run(chosen, operation.variables or {}, context)
+                if outcome.data is not None:
+                    return Answer(outcome.data, ())
+                options["middleware"] = MiddlewareManager(remembering(outcome.roots)) if outcome.roots else None
+            result = execute(self._schema, operation.prepared.document, context_value=context, **options)
             return _answer(await result if isawaitable(result) else result)
 
     async def stream(self, operation: Operation, context: object) -> AsyncIterator[Answer]:
@@ -115,15 +123,21 @@ def _shown(error: GraphQLError) -> dict[str, Any]:
         return _with_code(error, "BAD_USER_INPUT")
     if mongo.is_unavailable(original):
         log.warning("database unavailable", error=type(original).__name__)
-        original = Busy("The database cannot be reached at the moment; try again shortly.", retry_after_seconds=RETRY_AFTER_SECONDS)
+        busy = Busy("The database is busy or cannot be reached; try again shortly.", retry_after_seconds=RETRY_AFTER_SECONDS)
+        return _refused(error, busy, str(busy))
     if isinstance(original, RequestError):
-        extra = {} if original.retry_after_seconds is None else {"retryAfterSeconds": original.retry_after_seconds}
-        log.info("refused", code=original.code, path=error.path)
-        return _formatted(error, str(original), {"code": original.code, **extra})
+        # graphql-core's message is the same, or says in front of it which variable is meant.
+        return _refused(error, original, error.message)
     request_id = uuid.uuid4().hex
     log.error("internal error", request_id=request_id, path=error.path, exc_info=original)
     message = "Something went wrong on our side. Please report the requestId."
     return _formatted(error, message, {"code": "INTERNAL", "requestId": request_id})
+
+
+def _refused(error: GraphQLError, reason: RequestError, message: str) -> dict[str, Any]:
+    log.info("refused", code=reason.code, path=error.path)
+    extra = {} if reason.retry_after_seconds is None else {"retryAfterSeconds": reason.retry_after_seconds}
+    return _formatted(error, message, {"code": reason.code, **extra})
 
 
 def _original(error: GraphQLError) -> BaseException | None:

@@ -123,7 +123,7 @@ class GraphQLOverHttp:
     def _operation(self, request: Request, parameters: Parameters) -> Operation:
         prepared = self._documents.prepare(parameters.query)
         try:
-            chosen = prepared.operation(parameters.operation_name)
+            chosen = prepared.operation(parameters.operation_name).operation
         except OperationUnknown as error:
             raise HttpRefusal(HTTPStatus.BAD_REQUEST, str(error)) from error
         if chosen.operation is OperationType.SUBSCRIPTION:

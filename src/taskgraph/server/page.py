@@ -13,9 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 DEFAULT: Final = Path(__file__).parent / "graphiql"
-NOT_BUILT: Final = (
-    "GraphiQL is not built: install Node 20 or newer and run `make setup`; the API at POST /graphql works without it.\n"
-)
+NOT_BUILT: Final = "GraphiQL is not built: install Node 20 or newer, run `make setup` and start again; the API at POST /graphql works without it.\n"
 
 # 'self' in connect-src covers the WebSocket of the same host, too. Monaco, the editor, places each line of text with a
 # style attribute and writes its colours into style elements; both need 'unsafe-inline', and styles cannot run script.
@@ -71,11 +69,6 @@ class Page:
     document: File | None
     assets: Mapping[str, File]
 
-    @property
-    def is_built(self) -> bool:
-        """False on a machine without Node."""
-        return self.document is not None
-
     def index(self, request: Request) -> Response:
         """The page, or 503 with the way to get it."""
         if self.document is None:
@@ -96,9 +89,14 @@ class Page:
         return [Route("/graphiql/assets/{name}", self.asset, methods=["GET"])]
 
 
+def is_built(folder: Path = DEFAULT) -> bool:
+    """Whether there is a page to load."""
+    return (folder / "index.html").is_file()
+
+
 def load(folder: Path = DEFAULT) -> Page:
     """Reads the built page, about 8 MB, into memory; without an index.html in `folder` it counts as not built."""
-    if not (folder / "index.html").is_file():
+    if not is_built(folder):
         return Page(document=None, assets=MappingProxyType({}))
     files = (path for path in (folder / "assets").iterdir() if path.suffix != ".gz")
     return Page(

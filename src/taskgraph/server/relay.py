@@ -7,7 +7,6 @@ so that finding a node never asks every shard.
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import Any
 
 import strawberry
 from bson import ObjectId
@@ -61,15 +60,6 @@ def expect_id_of(kind: str, type_name: str, text: str) -> ObjectId:
     if found is None:
         raise BadUserInput(f"{text[:MAX_CHARACTERS]!r} is not the id of a {type_name}.")
     return found
-
-
-def stored(key: str, description: str) -> Any:
-    """A field that is read from the object's stored document as it is."""
-
-    def read(self: Any) -> Any:
-        return self.document[key]
-
-    return strawberry.field(resolver=read, description=description, metadata={"stored": key})
 
 
 @strawberry.interface(description="An object with a global id, to be read again by `node`.")

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any, NewType
 
 import strawberry
-from graphql import GraphQLError
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
 
@@ -24,21 +23,18 @@ def rfc3339(moment: datetime) -> str:
 def _parse_date_time(text: Any) -> datetime:
     # Python reads more forms than RFC 3339 has, dates without a time among them.
     if not isinstance(text, str) or not RFC3339.fullmatch(text):
-        raise GraphQLError(f"DateTime must be RFC 3339 text with an offset, such as 2026-11-22T09:30:00.000Z, not {text!r}.")
+        raise BadUserInput(f"DateTime must be RFC 3339 text with an offset, such as 2026-11-22T09:30:00.000Z, not {text!r}.")
     try:
         moment = datetime.fromisoformat(text.upper()).astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError) as error:
-        raise GraphQLError(f"There is no such date and time: {text!r}.") from error
+        raise BadUserInput(f"There is no such date and time: {text!r}.") from error
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def _parse_cursor(text: Any) -> EventCursor:
     if not isinstance(text, str):
-        raise GraphQLError("EventCursor must be text.")
-    try:
-        return EventCursor.parse(text)
-    except BadUserInput as error:
-        raise GraphQLError(str(error)) from error
+        raise BadUserInput("EventCursor must be text.")
+    return EventCursor.parse(text)
 
 
 SCALARS: dict[object, ScalarDefinition] = {

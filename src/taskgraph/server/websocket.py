@@ -114,7 +114,7 @@ class Connection:
             else:
                 self._caller = await self._gate.admit_by_cookie(self._socket)
         except Unauthenticated as error:
-            raise CloseSocket(4403, "Forbidden") from error
+            raise CloseSocket(4403, str(error)) from error
         except Exception as error:
             if not mongo.is_unavailable(error):
                 raise
@@ -174,7 +174,7 @@ class Connection:
     async def _answer(self, operation_id: str, payload: Any) -> bool:
         parameters = Parameters.of(payload)
         prepared = self._documents.prepare(parameters.query)
-        chosen = prepared.operation(parameters.operation_name)
+        chosen = prepared.operation(parameters.operation_name).operation
         operation = Operation(prepared, parameters.operation_name, parameters.variables)
         assert self._caller is not None  # noqa: S101 - nothing is run before connection_init
         context = self._gate.context(self._caller, self._socket, Reply())

@@ -118,6 +118,8 @@ def _mongod(data: DataFolder, port: int) -> Child:
         *(_mongod_binary(), "--dbpath", str(data.subfolder("mongo")), "--port", str(port), "--bind_ip", HOST, "--nounixsocket"),
         *("--replSet", REPLICA_SET, "--wiredTigerCacheSizeGB", str(MONGO_CACHE_GB), "--oplogSize", str(MONGO_OPLOG_MB)),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        # What a killed server leaves open blocks its tasks for so long; no transaction of ours takes longer than 10 s.
+        *("--setParameter", "transactionLifetimeLimitSeconds=11"),
         # Nobody can take over from the only member, so waiting 15 s for a successor at shutdown is of no use.
         *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
     )

@@ -12,7 +12,8 @@ from taskgraph.accounts import reads as accounts
 from taskgraph.accounts.schema import USER, User
 from taskgraph.context import Info
 from taskgraph.server.enums import described
-from taskgraph.server.relay import Node, expect_id_of, global_id, stored
+from taskgraph.server.fields import Reading, batched, stored
+from taskgraph.server.relay import Node, expect_id_of, global_id
 from taskgraph.server.scalars import JSON, rfc3339
 from taskgraph.storage.event_hub import Checkpoint, EventHub, Gap
 from taskgraph.storage.event_hub import Message as HubMessage
@@ -44,6 +45,12 @@ class FieldChange:
     after: JSON | None = strawberry.field(description="The value after.")
 
 
+def _actor(_info: Info) -> Reading["TaskEvent"]:
+    return Reading(
+        accounts.users_by_id, lambda event: event.document["actorId"], lambda _event, user: User(document=user) if user else None
+    )
+
+
 @strawberry.type(description="One change of one task.")
 class TaskEvent(Node):
     """Wraps a stored event; its position is known to who reads it from the log."""
@@ -53,6 +60,8 @@ class TaskEvent(Node):
     version: int = stored("version", "The task's version right after.")
     occurred_at: datetime = stored("occurredAt", "When it happened.")
     caused_by: str | None = stored("causedBy", "The idempotency key of the write, so that its author can drop the echo.")
+
+    actor: User | None = batched(_actor, "Who did it; null when that account is gone.")
 
     @strawberry.field(description="Opaque global id; the same event always has the same.")
     def id(self) -> strawberry.ID:
@@ -86,13 +95,6 @@ class TaskEvent(Node):
             )
             for change in self.document["changes"]
         ]
-
-    @strawberry.field(description="Who did it; null when that account is gone.")
-    async def actor(self, info: Info) -> User | None:
-        """Batched."""
-        actor_id = self.document["actorId"]
-        document = await info.context.load(accounts.users_by_id, actor_id) if actor_id else None
-        return User(document=document) if document else None
 
 
 @strawberry.type(

@@ -1,5 +1,6 @@
 """Tasks as the API shows them. A resolver takes arguments apart, calls one read or write and names the type."""
 
+import functools
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, TypeVar
@@ -11,8 +12,9 @@ from taskgraph.accounts import reads as accounts
 from taskgraph.accounts.schema import User
 from taskgraph.context import Context, Info
 from taskgraph.errors import BadUserInput, Unauthenticated
+from taskgraph.server.fields import Reading, batched, stored
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
-from taskgraph.server.relay import Node, PageInfo, global_id, parse_id_of, stored
+from taskgraph.server.relay import Node, PageInfo, global_id, parse_id_of
 from taskgraph.storage import paging
 from taskgraph.storage.mongo import Document
 from taskgraph.storage.paging import Page, encode_cursor
@@ -42,6 +44,60 @@ class SubtaskSummary:
     done: int = strawberry.field(description="How many of them are DONE.")
 
 
+def _owner(_info: Info) -> Reading["Task"]:
+    return Reading(accounts.users_by_id, lambda task: task.document["ownerId"], _existing_user)
+
+
+def _creator(_info: Info) -> Reading["Task"]:
+    return Reading(accounts.users_by_id, lambda task: task.document["creatorId"], _existing_user)
+
+
+def _assignee(_info: Info) -> Reading["Task"]:
+    return Reading(
+        accounts.users_by_id, lambda task: task.document["assigneeId"], lambda _task, user: User(document=user) if user else None
+    )
+
+
+def _parent(_info: Info) -> Reading["Task"]:
+    def key(task: "Task") -> TaskKey | None:
+        return TaskKey(task.document["ownerId"], task.document["parentId"]) if task.document["parentId"] else None
+
+    return Reading(reads.tasks_by_key, key, lambda _task, parent: Task(document=parent) if parent else None)
+
+
+def _subtasks(
+    info: Info,
+    filter: Filter = None,
+    order_by: OrderBy = None,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> Reading["Task"]:
+    criteria = criteria_of(filter, info.context.now)
+    window = paging.window(order_of(order_by), first=first, after=after, last=last, before=before)
+
+    def show(task: "Task", page: Page) -> TaskConnection:
+        count = functools.partial(info.context.load, reads.subtask_counts, SubtaskCountKey(task.key, criteria))
+        return TaskConnection(page=page, count=count)
+
+    return Reading(reads.subtasks, lambda task: SubtasksKey(task.key, criteria, window), show)
+
+
+def _subtask_summary(_info: Info) -> Reading["Task"]:
+    return Reading(
+        reads.subtask_summaries,
+        lambda task: task.key,
+        lambda _task, summary: SubtaskSummary(total=summary.total, done=summary.done),
+    )
+
+
+def _existing_user(_task: "Task", document: Document | None) -> User:
+    if document is None:
+        raise Unauthenticated("The account that holds this task is gone.")
+    return User(document=document)
+
+
 @strawberry.type(description="Something to be done.")
 class Task(Node):
     """Wraps a stored task, or one as it was in an event."""
@@ -68,56 +124,15 @@ class Task(Node):
         """Follows from completedAt and a setting."""
         return retention.expires_at(self.document["completedAt"], info.context.settings)
 
-    @strawberry.field(description="The account that holds the task.")
-    async def owner(self, info: Info) -> User:
-        """Batched."""
-        return await _user(info.context, self.document["ownerId"])
-
-    @strawberry.field(description="Who created it.")
-    async def creator(self, info: Info) -> User:
-        """Batched."""
-        return await _user(info.context, self.document["creatorId"])
-
-    @strawberry.field(description="Who is to do it.")
-    async def assignee(self, info: Info) -> User | None:
-        """Batched; null again once that account is gone."""
-        assignee_id = self.document["assigneeId"]
-        document = await info.context.load(accounts.users_by_id, assignee_id) if assignee_id else None
-        return User(document=document) if document else None
-
-    @strawberry.field(description="The task of which this is a part.")
-    async def parent(self, info: Info) -> "Task | None":
-        """Batched; null again once the parent is purged."""
-        parent_id = self.document["parentId"]
-        document = await info.context.load(reads.tasks_by_key, TaskKey(self.document["ownerId"], parent_id)) if parent_id else None
-        return Task(document=document) if document else None
-
-    @strawberry.field(
-        description="The tasks that are parts of this one, newest first unless ordered otherwise. `first` or `last` is 1..100; 20 when neither is given."
+    owner: User = batched(_owner, "The account that holds the task.")
+    creator: User = batched(_creator, "Who created it.")
+    assignee: User | None = batched(_assignee, "Who is to do it; null again once that account is gone.")
+    parent: "Task | None" = batched(_parent, "The task of which this is a part; null again once that is purged.")
+    subtasks: "TaskConnection" = batched(
+        _subtasks,
+        "The tasks that are parts of this one, newest first unless ordered otherwise. `first` or `last` is 1..100; 20 when neither is given.",
     )
-    async def subtasks(
-        self,
-        info: Info,
-        filter: Filter = None,
-        order_by: OrderBy = None,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-    ) -> "TaskConnection":
-        """Batched: one query for all parents."""
-        criteria = criteria_of(filter, info.context.now)
-        window = paging.window(order_of(order_by), first=first, after=after, last=last, before=before)
-        page = await info.context.load(reads.subtasks, SubtasksKey(self._key, criteria, window))
-        return TaskConnection(
-            page=page, count=lambda: info.context.load(reads.subtask_counts, SubtaskCountKey(self._key, criteria))
-        )
-
-    @strawberry.field(description="How many subtasks there are and how many are done.")
-    async def subtask_summary(self, info: Info) -> SubtaskSummary:
-        """Batched."""
-        summary = await info.context.load(reads.subtask_summaries, self._key)
-        return SubtaskSummary(total=summary.total, done=summary.done)
+    subtask_summary: SubtaskSummary = batched(_subtask_summary, "How many subtasks there are and how many are done.")
 
     @strawberry.field(description="Whether it is due before now and neither DONE nor CANCELED.")
     def is_overdue(self, info: Info) -> bool:
@@ -136,7 +151,8 @@ class Task(Node):
         return self._is_viewers(info.context) and not self.document["isDeleted"]
 
     @property
-    def _key(self) -> TaskKey:
+    def key(self) -> TaskKey:
+        """What its relatives are found by."""
         return TaskKey(self.document["ownerId"], self.document["_id"])
 
     def _is_viewers(self, context: Context) -> bool:
@@ -373,13 +389,6 @@ async def find_task(context: Context, text: str) -> Task | None:
     viewer, task_id = context.viewer, parse_id_of(TASK, text)
     document = await context.load(reads.tasks_by_key, TaskKey(viewer.id, task_id)) if task_id else None
     return Task(document=document) if document else None
-
-
-async def _user(context: Context, user_id: ObjectId) -> User:
-    document = await context.load(accounts.users_by_id, user_id)
-    if document is None:
-        raise Unauthenticated("The account that holds this task is gone.")
-    return User(document=document)
 
 
 def _task_id(text: str) -> ObjectId:

@@ -1,0 +1,152 @@
+"""Compiled operations: made when an operation comes for the second time, kept with its document, left when they cannot answer.
+
+Leaving is called deoptimising: graphql-core runs the operation again, with the results of the root fields remembered, so no
+root field ever runs twice and every error is graphql-core's own.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import strawberry
+import structlog
+from graphql import (
+    DocumentNode,
+    FragmentDefinitionNode,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    VariableNode,
+    Visitor,
+    get_variable_values,
+    visit,
+)
+from graphql.execution.collect_fields import FragmentDetails
+from graphql.execution.values import VariableValues
+
+from taskgraph.server.compiler import Compiler, Deoptimised, Plan, Run, Unsupported
+
+MIN_CALLS = 2
+MAX_VARIANTS = 16
+# More turns of the event loop than graphql-core needs to give up on the siblings of a field that failed.
+TURNS_APART = 20
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Compiled:
+    """What is known about one operation. `conditions` are the variables of @skip and @include: each combination has its own plan."""
+
+    operation: OperationDefinitionNode
+    fragments: Mapping[str, FragmentDetails]
+    conditions: tuple[str, ...]
+    calls: int = 0
+    is_reported: bool = False
+    variants: dict[tuple[Any, ...], Plan | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an attempt: the data, or None and what the root fields gave before it was left."""
+
+    data: dict[str, Any] | None
+    roots: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Plans:
+    """Runs operations of one schema the compiled way; `deoptimised` counts by reason how often that was left."""
+
+    def __init__(self, schema: strawberry.Schema, *, min_calls: int = MIN_CALLS) -> None:
+        self._compiler = Compiler(schema)
+        self._min_calls = min_calls
+        self._schema: GraphQLSchema = self._compiler.schema
+        self.deoptimised: Counter[str] = Counter()
+        self.answered = 0
+
+    async def run(self, compiled: Compiled, inputs: Mapping[str, Any], context: object) -> Outcome:
+        """The data, where a plan answers."""
+        compiled.calls += 1
+        if compiled.calls < self._min_calls:
+            return Outcome(None)
+        variables = get_variable_values(self._schema, compiled.operation.variable_definitions or (), dict(inputs))
+        if not isinstance(variables, VariableValues):
+            return self._left(compiled, "variables do not fit", {})
+        plan = self._plan(compiled, variables)
+        if plan is None:
+            return Outcome(None)
+        run = Run(context, variables, {})
+        try:
+            data = await plan.run(run)
+        except Deoptimised as error:
+            return self._left(compiled, str(error), run.roots)
+        except Exception as error:  # noqa: BLE001 - graphql-core turns it into an error with its path
+            return self._left(compiled, type(error).__name__, run.roots)
+        self.answered += 1
+        return Outcome(data)
+
+    def _plan(self, compiled: Compiled, variables: VariableValues) -> Plan | None:
+        combination = tuple(variables.coerced.get(name) for name in compiled.conditions)
+        if combination not in compiled.variants:
+            if len(compiled.variants) >= MAX_VARIANTS:
+                return None
+            try:
+                compiled.variants[combination] = self._compiler.compile(compiled.operation, compiled.fragments, variables)
+            except Unsupported as error:
+                self.deoptimised[f"unsupported: {error}"] += 1
+                compiled.variants[combination] = None
+        return compiled.variants[combination]
+
+    def _left(self, compiled: Compiled, reason: str, roots: Mapping[str, Any]) -> Outcome:
+        self.deoptimised[reason] += 1
+        if not compiled.is_reported:
+            compiled.is_reported = True
+            name = compiled.operation.name.value if compiled.operation.name else None
+            log.info("operation left its compiled plan", operation=name, reason=reason)
+        return Outcome(None, roots)
+
+
+def compiled(document: DocumentNode, operation: OperationDefinitionNode) -> Compiled:
+    """An operation ready to be compiled when it is hot."""
+    fragments = {
+        each.name.value: FragmentDetails(each) for each in document.definitions if isinstance(each, FragmentDefinitionNode)
+    }
+    conditions = _Conditions()
+    visit(document, conditions)
+    return Compiled(operation, fragments, tuple(sorted(conditions.names)))
+
+
+def remembering(roots: Mapping[str, Any]) -> Callable[..., Any]:
+    """Middleware for graphql-core: root fields that have run give what they gave, in the order in which they gave it.
+
+    The order decides which of several errors comes first, and with it which siblings are still heard.
+    """
+    turns = {key: position * TURNS_APART for position, key in enumerate(roots)}
+
+    async def give(key: str) -> Any:
+        for _ in range(turns[key]):
+            await asyncio.sleep(0)
+        given = roots[key]
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    def resolve(next_resolver: Callable[..., Any], source: Any, info: Any, **arguments: Any) -> Any:
+        if info.path.prev is None and info.path.key in roots:
+            return give(info.path.key)
+        return next_resolver(source, info, **arguments)
+
+    return resolve
+
+
+class _Conditions(Visitor):
+    """Collects the variables that decide about selections."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def enter_directive(self, node: Any, *_args: Any) -> None:
+        """`if` is the only argument of both."""
+        if node.name.value in {"skip", "include"}:
+            self.names |= {each.value.name.value for each in node.arguments if isinstance(each.value, VariableNode)}

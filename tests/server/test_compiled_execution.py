@@ -1,0 +1,257 @@
+"""The compiled way and graphql-core give the same answer, byte for byte: random operations, random data, injected errors."""
+
+import os
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from bson import ObjectId
+from graphql import OperationDefinitionNode, parse
+from hypothesis import HealthCheck, given
+from hypothesis import settings as search
+from hypothesis import strategies as st
+from starlette.requests import HTTPConnection
+
+from taskgraph import schema, seed
+from taskgraph.accounts import reads as account_reads
+from taskgraph.accounts import sessions
+from taskgraph.accounts.schema import SESSION, USER
+from taskgraph.context import Context, Resources, Viewer
+from taskgraph.server.documents import DocumentRefused, Documents, Prepared
+from taskgraph.server.executor import Answer, Executor, Operation
+from taskgraph.server.gate import Reply
+from taskgraph.server.limits import DocumentLimits
+from taskgraph.server.plans import Plans, compiled
+from taskgraph.server.relay import global_id
+from taskgraph.storage import migrate, mongo
+from taskgraph.storage.merged_reads import MergedReads
+from taskgraph.storage.mongo import Database, Document
+from taskgraph.tasks import reads as task_reads
+from taskgraph.tasks.filters import TASK
+from tests.conftest import MakeSettings
+from tests.server.operations import operations
+
+# By hand: DIFFERENTIAL_CASES=50000 make test
+CASES = int(os.environ.get("DIFFERENTIAL_CASES", "300"))
+SCHEMA = schema.build()
+LIMITS = DocumentLimits(max_depth=50, max_aliases=500, max_tokens=20_000)
+exhaustive = search(
+    max_examples=CASES,
+    deadline=None,
+    print_blob=False,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Both ways of executing, on the same data."""
+
+    portal: BlockingPortal
+    resources: Resources
+    viewer: Viewer
+    ids: list[str]
+    documents: Documents
+    plans: Plans
+
+    def run(self, executor: Executor, text: str, variables: dict[str, Any]) -> Answer:
+        answer: Answer = self.portal.call(self._run, executor, text, variables)
+        return answer
+
+    async def _run_unchecked(self, text: str, variables: dict[str, Any]) -> Answer:
+        connection = HTTPConnection({"type": "http", "headers": [], "client": ("127.0.0.1", 1)})
+        context = Context(self.resources, self.viewer, connection, Reply())
+        return await Executor(SCHEMA, None, has_introspection=True).run(Operation(unchecked(text), None, variables), context)
+
+    async def _run(self, executor: Executor, text: str, variables: dict[str, Any]) -> Answer:
+        connection = HTTPConnection({"type": "http", "headers": [], "client": ("127.0.0.1", 1)})
+        context = Context(self.resources, self.viewer, connection, Reply())
+        return await executor.run(Operation(self.documents.prepare(text), None, variables), context)
+
+    def expect_same(self, text: str, variables: dict[str, Any]) -> Answer:
+        """The answer of graphql-core, after comparing it with the compiled one. An invalid document is answered by neither."""
+        core = self.run(Executor(SCHEMA, None, has_introspection=True), text, variables)
+        compiled = self.run(Executor(SCHEMA, self.plans, has_introspection=True), text, variables)
+        if shown(compiled) != shown(core):
+            self.expect_one_of_several_refusals(text, variables, core, compiled)
+        return core
+
+    def expect_one_of_several_refusals(self, text: str, variables: dict[str, Any], core: Answer, compiled: Answer) -> None:
+        """When several root fields fail and data is null, graphql-core reports whichever failed first, which is a matter of timing."""
+        assert core.data is None, (shown(core), shown(compiled))
+        assert compiled.data is None, (shown(core), shown(compiled))
+        # What is left of the document may declare variables and fragments that it no longer uses, so it is not validated.
+        alone = [self.portal.call(self._run_unchecked, each, variables) for each in one_root_each(text)]
+        possible = [shown(answer) for answer in alone if answer.data is None]
+        assert len(possible) > 1
+        assert shown(compiled) in possible
+        assert shown(core) in possible
+
+
+def shown(answer: Answer) -> bytes:
+    """The bytes that would be sent, order of keys included; only the id of an internal error differs from time to time."""
+    return re.sub(rb'"requestId":"\w+"', b'"requestId":""', orjson.dumps(answer.body))
+
+
+def unchecked(text: str) -> Prepared:
+    document = parse(text)
+    operations = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
+    return Prepared(document, [compiled(document, each) for each in operations])
+
+
+def one_root_each(text: str) -> Iterator[str]:
+    """The same document, with all but one of its root fields skipped; locations stay as they are."""
+    document = parse(text)
+    operation = document.definitions[0]
+    assert isinstance(operation, OperationDefinitionNode)
+    spans = [each.loc for each in operation.selection_set.selections if each.loc is not None]
+    for kept in spans:
+        characters = list(text)
+        for span in spans:
+            if span is not kept:
+                characters[span.start : span.end] = " " * (span.end - span.start)
+        yield "".join(characters)
+
+
+@pytest.fixture(scope="module")
+def bench(settings: MakeSettings) -> Iterator[Bench]:
+    """Two accounts with tasks; every kind of id that an operation may ask for."""
+    made = settings()
+    with start_blocking_portal() as portal:
+        db = portal.call(_connected, mongo.connect, made)
+        random.seed(11)
+        portal.call(_prepare, db, made)
+        users, tasks = portal.call(_documents, db, "users"), portal.call(_documents, db, "tasks")
+        viewer_id = users[0]["_id"]
+        session = portal.call(_session, db, users[0])
+        viewer = Viewer(viewer_id, session["_id"])
+        own = [global_id(TASK, task["_id"], task["ownerId"]) for task in tasks if task["ownerId"] == viewer_id]
+        others = [global_id(TASK, task["_id"], task["ownerId"]) for task in tasks if task["ownerId"] != viewer_id]
+        ids = [
+            *own[:6],
+            *others[:1],
+            global_id(USER, viewer_id),
+            global_id(USER, users[1]["_id"]),
+            global_id(SESSION, session["_id"], viewer_id),
+            "nonsense",
+        ]
+        documents = Documents(SCHEMA, LIMITS, has_introspection=True)
+        yield Bench(
+            portal, Resources(made, db, MergedReads(db)), viewer, [str(each) for each in ids], documents, Plans(SCHEMA, min_calls=1)
+        )
+        portal.call(db.close)
+
+
+@given(data=st.data())
+@exhaustive
+def test_random_operations_are_answered_as_graphql_core_answers_them(bench: Bench, data: st.DataObject) -> None:
+    text, variables = data.draw(operations(SCHEMA._schema, bench.ids))
+    try:
+        bench.documents.prepare(text)
+    except DocumentRefused:
+        return
+    bench.expect_same(text, variables)
+
+
+@given(data=st.data(), fault=st.sampled_from(["no users", "failing users", "failing subtasks", "short titles"]))
+@exhaustive
+def test_errors_within_random_operations_are_those_of_graphql_core(
+    bench: Bench, data: st.DataObject, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, variables = data.draw(operations(SCHEMA._schema, bench.ids))
+    try:
+        bench.documents.prepare(text)
+    except DocumentRefused:
+        return
+    with monkeypatch.context() as patch:
+        inject(patch, fault)
+        bench.expect_same(text, variables)
+
+
+def test_the_random_operations_are_mostly_compiled_and_rarely_left(bench: Bench) -> None:
+    compiled = bench.plans.answered
+    left = sum(bench.plans.deoptimised.values())
+    assert compiled > left
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ viewer { id name email } }",
+        "query ($n: Int!) { tasks(first: $n) { edges { cursor node { id title status priority dueDate } } pageInfo { endCursor } } }",
+        "{ tasks { nodes { owner { name } assignee { name } parent { title } subtasks(first: 2) { nodes { id } totalCount } } } }",
+        "{ a: viewer { n: name ...Same } b: viewer { ...Same } } fragment Same on User { id email: email }",
+        'query ($id: ID = "nonsense") { node(id: $id) { __typename id ... on Task { title } } }',
+    ],
+)
+def test_ordinary_operations_never_leave_their_plan(bench: Bench, text: str) -> None:
+    before = sum(bench.plans.deoptimised.values())
+    bench.expect_same(text, {"n": 3} if "$n" in text else {})
+    assert sum(bench.plans.deoptimised.values()) == before
+
+
+def test_no_root_field_runs_twice_when_a_plan_is_left(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    page = task_reads.page
+
+    async def counted(*args: Any, **kwargs: Any) -> Any:
+        calls.append("page")
+        return await page(*args, **kwargs)
+
+    monkeypatch.setattr(task_reads, "page", counted)
+    inject(monkeypatch, "no users")
+    answer = bench.run(
+        Executor(SCHEMA, bench.plans, has_introspection=True),
+        "{ tasks(first: 3) { nodes { id owner { name } } } viewer { id } }",
+        {},
+    )
+    assert [error["path"] for error in answer.errors]
+    assert calls == ["page"]
+
+
+def inject(patch: pytest.MonkeyPatch, fault: str) -> None:
+    """Makes one read misbehave, for both ways alike."""
+
+    async def nobody(_db: Database, ids: Sequence[ObjectId]) -> list[Document | None]:
+        return [None for _ in ids]
+
+    async def fails(_db: Database, _keys: Sequence[Any]) -> list[Any]:
+        raise RuntimeError("injected")
+
+    async def without_titles(db: Database, keys: Sequence[Any]) -> list[Any]:
+        found = await tasks_by_key(db, keys)
+        return [task and {name: value for name, value in task.items() if name != "title"} for task in found]
+
+    tasks_by_key = task_reads.tasks_by_key
+    match fault:
+        case "no users":
+            patch.setattr(account_reads, "users_by_id", nobody)
+        case "failing users":
+            patch.setattr(account_reads, "users_by_id", fails)
+        case "failing subtasks":
+            patch.setattr(task_reads, "subtasks", fails)
+        case _:
+            patch.setattr(task_reads, "tasks_by_key", without_titles)
+
+
+async def _connected(connect: Any, made: Any) -> Database:
+    db: Database = connect(made)
+    return db
+
+
+async def _prepare(db: Database, made: Any) -> None:
+    await migrate.apply(db)
+    await seed.fill(db, made, users=2, tasks_per_user=25, tokens=None, password=None)
+
+
+async def _documents(db: Database, collection: str) -> list[Document]:
+    return await db[collection].find({}).to_list()
+
+
+async def _session(db: Database, user: Document) -> Document:
+    return (await sessions.open_session(db, user, ttl_seconds=3600)).session
