@@ -27,6 +27,8 @@ ORDER = {
             "fields",
             "payloads",
             "limits",
+            "plan",
+            "leaves",
             "compiler",
             "plans",
             "documents",

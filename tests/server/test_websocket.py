@@ -308,8 +308,10 @@ def test_of_several_operations_the_named_one_runs(socket: Socket) -> None:
                 "variables": {"after": "x"},
             },
             "BAD_USER_INPUT",
-            "Variable '$after' has invalid value: Expected value of type 'EventCursor', but encountered error "
-            "'This is not an event cursor; pass one exactly as it was received.'; found: 'x'.",
+            (
+                "Variable '$after' has invalid value: Expected value of type 'EventCursor', but encountered error "
+                "'This is not an event cursor; pass one exactly as it was received.'; found: 'x'."
+            ),
         ),
         (
             {"query": 'subscription { taskEvents(filter: {taskIds: ["x"]}) { __typename } }'},

@@ -25,7 +25,8 @@ from graphql import (
 from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.values import VariableValues
 
-from taskgraph.server.compiler import Compiler, Deoptimised, Plan, Run, Unsupported
+from taskgraph.server.compiler import Unsupported, compile_operation
+from taskgraph.server.plan import Deoptimised, Plan, Run
 
 MIN_CALLS = 2
 MAX_VARIANTS = 16
@@ -58,9 +59,9 @@ class Plans:
     """Runs operations of one schema the compiled way; `deoptimised` counts by reason how often that was left."""
 
     def __init__(self, schema: strawberry.Schema, *, min_calls: int = MIN_CALLS) -> None:
-        self._compiler = Compiler(schema)
+        self._strawberry = schema
         self._min_calls = min_calls
-        self._schema: GraphQLSchema = self._compiler.schema
+        self._schema: GraphQLSchema = schema._schema  # noqa: SLF001 - Strawberry has no public name for what it has built
         self.deoptimised: Counter[str] = Counter()
         self.answered = 0
 
@@ -91,7 +92,9 @@ class Plans:
             if len(compiled.variants) >= MAX_VARIANTS:
                 return None
             try:
-                compiled.variants[combination] = self._compiler.compile(compiled.operation, compiled.fragments, variables)
+                compiled.variants[combination] = compile_operation(
+                    self._strawberry, compiled.operation, compiled.fragments, variables
+                )
             except Unsupported as error:
                 self.deoptimised[f"unsupported: {error}"] += 1
                 compiled.variants[combination] = None
