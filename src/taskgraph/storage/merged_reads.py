@@ -5,9 +5,11 @@ an answer. Nothing is kept: what was read is handed out and forgotten.
 """
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
+from taskgraph.storage import mongo
 from taskgraph.storage.mongo import Database
 
 Key = TypeVar("Key", bound=Hashable)
@@ -39,14 +41,16 @@ class MergedReads:
         return await answer
 
     def _dispatch(self, batch: Batch[Any, Any]) -> None:
-        task = asyncio.create_task(self._read(batch, self._asked.pop(batch)))
+        # In a context of its own: the deadline of whoever asked first must not end what others wait for.
+        task = asyncio.create_task(self._read(batch, self._asked.pop(batch)), context=contextvars.Context())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     async def _read(self, batch: Batch[Any, Any], asked: Asked) -> None:
         keys = list(dict.fromkeys(key for wanted, _ in asked for key in wanted))
         try:
-            parts = [await batch(self._db, keys[start : start + MAX_KEYS]) for start in range(0, len(keys), MAX_KEYS)]
+            with mongo.reading():
+                parts = [await batch(self._db, keys[start : start + MAX_KEYS]) for start in range(0, len(keys), MAX_KEYS)]
         except Exception as error:  # noqa: BLE001 - it is raised again where it was asked for
             for _, answer in asked:
                 if not answer.done():
