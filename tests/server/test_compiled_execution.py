@@ -218,6 +218,20 @@ def test_no_root_field_runs_twice_when_a_plan_is_left(bench: Bench, monkeypatch:
     assert calls == ["page"]
 
 
+def test_a_write_is_not_repeated_when_a_plan_is_left(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = 'a: createTask(input: {title: "once"}) { task { id owner { name } } }'
+    second = 'b: createTask(input: {title: "once"}) { task { id } }'
+    prepared = bench.documents.prepare(f"mutation {{ {first} {second} }}")
+    inject(monkeypatch, "no users")
+    before = sum(bench.plans.deoptimised.values())
+    answer = bench.run(Executor(SCHEMA, bench.plans, has_introspection=True), prepared, {})
+    assert sum(bench.plans.deoptimised.values()) == before + 1
+    assert [error["path"] for error in answer.errors] == [["a", "task", "owner"]]
+    assert answer.data["a"] == {"task": None}
+    assert answer.data["b"]["task"]["id"]
+    assert len([task for task in bench.portal.call(_documents, bench.resources[Database], "tasks") if task["title"] == "once"]) == 2
+
+
 def inject(patch: pytest.MonkeyPatch, fault: str) -> None:
     """Makes one read misbehave, for both ways alike."""
 
