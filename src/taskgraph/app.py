@@ -63,7 +63,7 @@ def _lifespan(resources: Resources, tail: ChangeTail) -> Callable[[Starlette], A
             db = resources[Database]
             stack.push_async_callback(db.close)
             stack.push_async_callback(resources[Redis].close)
-            stack.callback(resources[Credentials].hasher.close)
+            stack.push_async_callback(asyncio.to_thread, resources[Credentials].hasher.close)
             await retention.apply(db, resources[Settings])
             tailing = asyncio.create_task(tail.run(), name="change tail")
             stack.push_async_callback(_cancelled, tailing)

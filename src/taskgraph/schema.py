@@ -16,8 +16,8 @@ from taskgraph.server import scalars
 from taskgraph.server.payloads import GenericError
 from taskgraph.server.relay import Node, NodeKey, parse_id
 from taskgraph.tasks import event_schema, filters
-from taskgraph.tasks import reads as task_reads
 from taskgraph.tasks import schema as tasks
+from taskgraph.tasks.reads import TaskKey
 
 MAX_NODES = 100
 
@@ -98,8 +98,7 @@ async def _session(context: Context, viewer: Viewer, key: NodeKey) -> Node | Non
 
 
 async def _task(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
-    document = await context.load(task_reads.tasks_by_key, task_reads.TaskKey(viewer.id, key.id))
-    return tasks.Task(document=document) if document else None
+    return await tasks.find_task(context, TaskKey(viewer.id, key.id))
 
 
 _FINDERS: dict[str, Callable[[Context, Viewer, NodeKey], Awaitable[Node | None]]] = {

@@ -63,7 +63,7 @@ Switch = Literal["on", "off"]
 class Settings(BaseSettings):
     """What an operator decides. Sizes are bytes, times are in the unit of the name; fields read as in the table of docs/operations.md."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
     environment: Environment = Environment.DEVELOPMENT
     mongo_url: SecretStr | None = None

@@ -26,7 +26,7 @@ described(
     Tier,
     "What an account may consume.",
     FREE="The ordinary limits.",
-    PREMIUM="Ten times the ordinary limits.",
+    PREMIUM="Wider limits, where the deployment sets them.",
 )
 
 

@@ -58,6 +58,7 @@ class Health:
     @staticmethod
     async def _is_up(check: Check) -> bool:
         try:
-            return await asyncio.wait_for(check.is_up(), CHECK_SECONDS)
+            async with asyncio.timeout(CHECK_SECONDS):
+                return await check.is_up()
         except Exception:  # noqa: BLE001 - whatever fails in a check is what the check is for
             return False

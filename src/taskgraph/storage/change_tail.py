@@ -7,6 +7,7 @@ reaches back that far is something lost, and then the handlers are told.
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,9 +65,10 @@ class ChangeTail:
             try:
                 if self._start_at is None:
                     await self._begin_now()
-                async for change in self._changes():
-                    delay = RETRY_SECONDS
-                    self._hand_on(change)
+                async with aclosing(self._changes()) as changes:
+                    async for change in changes:
+                        delay = RETRY_SECONDS
+                        self._hand_on(change)
             # This task is a process edge: ending it would be silence for ever.
             except Exception as error:
                 self.is_live.clear()

@@ -129,7 +129,7 @@ def stages(window: Window, conditions: Sequence[Mapping[str, Any]], *, collectio
     sort = dict(window.sort)
     ties_sort = {"_id": sort["_id"]} if is_merged else sort
     pipelines: list[list[Document]] = [
-        [{"$match": _all([*conditions, where])}, {"$sort": ties_sort if is_ties else sort}, {"$limit": window.limit}]
+        [{"$match": all_of([*conditions, where])}, {"$sort": ties_sort if is_ties else sort}, {"$limit": window.limit}]
         for where, is_ties in _stretches(window)
     ]
     first, *others = pipelines
@@ -142,7 +142,7 @@ def matching(window: Window, conditions: Sequence[Mapping[str, Any]]) -> Documen
     """A filter for the documents of the window that meet all conditions, for lists that are read whole and ordered afterwards."""
     ahead = _beyond(window.order, window.after, window.order.direction)
     behind = _beyond(window.order, window.before, -window.order.direction)
-    branches = [_all([*conditions, *pair]) for pair in itertools.product(ahead, behind)]
+    branches = [all_of([*conditions, *pair]) for pair in itertools.product(ahead, behind)]
     return branches[0] if len(branches) == 1 else {"$or": branches}
 
 
@@ -210,7 +210,8 @@ def _beyond(order: Order, position: Position | None, direction: int) -> list[Doc
     return [{order.key: position.key, "_id": {comparison: position.id}}, {order.key: {comparison: position.key}}]
 
 
-def _all(conditions: Sequence[Mapping[str, Any]]) -> Document:
+def all_of(conditions: Sequence[Mapping[str, Any]]) -> Document:
+    """One condition that holds where all of these hold; an empty one always does."""
     present = [dict(condition) for condition in conditions if condition]
     if len(present) <= 1:
         return present[0] if present else {}

@@ -12,6 +12,7 @@ import bson
 from bson import ObjectId
 
 from taskgraph.storage.mongo import Document
+from taskgraph.storage.paging import all_of
 from taskgraph.tasks.model import CLOSED, NEVER, TaskPriority, TaskStatus, title_key
 
 NOTHING: Document = {"_id": {"$in": []}}
@@ -33,14 +34,6 @@ class Criteria:
     def conditions(self) -> list[Document]:
         """For the database; whether deleted or not is always said, because indexes start with it."""
         return [{"isDeleted": {"$in": [False, True]} if self.include_deleted else False}, self.condition]
-
-
-def all_of(conditions: Sequence[Document]) -> Document:
-    """All hold."""
-    present = [condition for condition in conditions if condition]
-    if len(present) <= 1:
-        return present[0] if present else ANYTHING
-    return {"$and": present}
 
 
 def any_of(conditions: Sequence[Document]) -> Document:

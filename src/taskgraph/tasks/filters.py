@@ -11,7 +11,7 @@ from taskgraph.accounts.schema import USER
 from taskgraph.errors import BadUserInput
 from taskgraph.server.relay import expect_id_of
 from taskgraph.storage.mongo import Document
-from taskgraph.storage.paging import Order
+from taskgraph.storage.paging import Order, all_of
 from taskgraph.tasks import criteria, orders
 from taskgraph.tasks.criteria import ANYTHING, Criteria
 from taskgraph.tasks.enums import OrderDirection, TaskOrderField, TaskPriority, TaskStatus
@@ -147,7 +147,7 @@ def _condition(given: TaskFilter, now: datetime, *, depth: int) -> Document:
     def inner(nested: TaskFilter) -> Document:
         return _condition(nested, now, depth=depth + 1)
 
-    return criteria.all_of(
+    return all_of(
         [
             *(inner(each) for each in bounded("and", given.and_ or ())),
             _when(given.or_, lambda some: criteria.any_of([inner(each) for each in bounded("or", some)])),
@@ -170,7 +170,7 @@ def _condition(given: TaskFilter, now: datetime, *, depth: int) -> Document:
 def _status(given: StatusFilter | None) -> Document:
     if given is None:
         return ANYTHING
-    return criteria.all_of(
+    return all_of(
         [
             _when(given.eq, lambda eq: criteria.value_in("status", criteria.statuses([eq]))),
             _when(given.in_, lambda among: criteria.value_in("status", criteria.statuses(among))),
@@ -182,7 +182,7 @@ def _status(given: StatusFilter | None) -> Document:
 def _priority(given: PriorityFilter | None) -> Document:
     if given is None:
         return ANYTHING
-    return criteria.all_of(
+    return all_of(
         [
             _when(given.eq, lambda eq: criteria.value_in("priority", criteria.priorities([eq]))),
             _when(given.in_, lambda among: criteria.value_in("priority", criteria.priorities(among))),
@@ -195,7 +195,7 @@ def _priority(given: PriorityFilter | None) -> Document:
 def _labels(given: LabelFilter | None) -> Document:
     if given is None:
         return ANYTHING
-    return criteria.all_of(
+    return all_of(
         [
             _when(given.has_any, lambda labels: criteria.labels_any(bounded("hasAny", labels))),
             _when(given.has_all, lambda labels: criteria.labels_all(bounded("hasAll", labels))),
@@ -207,7 +207,7 @@ def _labels(given: LabelFilter | None) -> Document:
 def _title(given: StringFilter | None) -> Document:
     if given is None:
         return ANYTHING
-    return criteria.all_of(
+    return all_of(
         [
             _when(given.eq, lambda text: criteria.value_in("title", [text])),
             _when(given.in_, lambda texts: criteria.value_in("title", bounded("in", texts))),
@@ -223,7 +223,7 @@ def _ids(key: str, kind: str, type_name: str, given: IDFilter | None) -> Documen
 
     if given is None:
         return ANYTHING
-    return criteria.all_of(
+    return all_of(
         [
             _when(given.eq, lambda text: criteria.ids_in(key, parsed([text]))),
             _when(given.in_, lambda texts: criteria.ids_in(key, parsed(texts))),
@@ -236,14 +236,14 @@ def _due(given: DateTimeFilter | None) -> Document:
     if given is None:
         return ANYTHING
     bounds = criteria.due_between(gt=given.gt, gte=given.gte, lt=given.lt, lte=given.lte)
-    return criteria.all_of([bounds, _when(given.is_null, lambda wanted: criteria.has_due_date(wanted=not wanted))])
+    return all_of([bounds, _when(given.is_null, lambda wanted: criteria.has_due_date(wanted=not wanted))])
 
 
 def _time(key: str, given: DateTimeFilter | None) -> Document:
     if given is None:
         return ANYTHING
     bounds = criteria.value_between(key, gt=given.gt, gte=given.gte, lt=given.lt, lte=given.lte)
-    return criteria.all_of([bounds, _when(given.is_null, lambda wanted: criteria.is_null(key, wanted=wanted))])
+    return all_of([bounds, _when(given.is_null, lambda wanted: criteria.is_null(key, wanted=wanted))])
 
 
 def _when(value: Value | None, condition: Callable[[Value], Document]) -> Document:

@@ -1,5 +1,6 @@
 """What is stored about tasks. Documents are camelCase; the model validates and dumps them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -91,6 +92,11 @@ class Task(Model):
     completed_at: datetime | None = Field(default=None, key_name="completedAt")
     deleted_at: datetime | None = Field(default=None, key_name="deletedAt")
     is_deleted: bool = Field(default=False, key_name="isDeleted")
+
+
+def is_overdue(task: Mapping[str, Any], at: datetime) -> bool:
+    """Whether a stored task was due before `at` and is still open; criteria.is_overdue says the same to MongoDB."""
+    return task["dueDate"] is not None and task["dueDate"] < at and task["status"] not in CLOSED
 
 
 def title_key(title: str) -> str:

@@ -59,11 +59,6 @@ class Stats:
     by_priority: dict[int, int]
 
 
-async def task(db: Database, viewer_id: ObjectId, task_id: ObjectId) -> Document | None:
-    """One task, deleted or not."""
-    return await db["tasks"].find_one({"_id": task_id, "ownerId": viewer_id})
-
-
 async def page(db: Database, viewer_id: ObjectId, *, criteria: Criteria, window: Window) -> Page:
     """One page of the tasks that meet the criteria; one query, no count."""
     conditions = [{"ownerId": viewer_id}, *criteria.conditions]

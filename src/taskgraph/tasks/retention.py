@@ -1,6 +1,5 @@
 """When completed tasks are purged: never, unless the operator says so. MongoDB's TTL index does it, so nothing has to be scheduled."""
 
-from contextlib import suppress
 from datetime import datetime, timedelta
 
 from pymongo.errors import OperationFailure
@@ -10,6 +9,7 @@ from taskgraph.storage.mongo import Database
 from taskgraph.tasks.model import TaskStatus
 
 INDEX = "purge_completed"
+INDEX_NOT_FOUND = 27
 DAY_SECONDS = 24 * 3600
 
 
@@ -24,8 +24,12 @@ async def apply(db: Database, settings: Settings) -> None:
     tasks, seconds = db["tasks"], settings.completed_task_retention_days * DAY_SECONDS
     existing = (await tasks.index_information()).get(INDEX)
     if existing and not seconds:
-        with suppress(OperationFailure):  # Another process that is starting was faster.
+        try:
             await tasks.drop_index(INDEX)
+        except OperationFailure as error:
+            # Another process that is starting may have been faster.
+            if error.code != INDEX_NOT_FOUND:
+                raise
     elif existing and existing["expireAfterSeconds"] != seconds:
         await db.raw.command({"collMod": "tasks", "index": {"name": INDEX, "expireAfterSeconds": seconds}})
     elif not existing and seconds:

@@ -10,7 +10,7 @@ from bson import ObjectId
 
 from taskgraph.accounts import reads as accounts
 from taskgraph.accounts.schema import User
-from taskgraph.context import Context, Info
+from taskgraph.context import Context, Info, Viewer
 from taskgraph.errors import BadUserInput, Unauthenticated
 from taskgraph.server.fields import Reading, batched, stored
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
@@ -22,7 +22,7 @@ from taskgraph.tasks import orders, reads, retention, writes
 from taskgraph.tasks.enums import TaskPriority, TaskStatus
 from taskgraph.tasks.filters import MAX_TEXT_CHARACTERS, TASK, TaskFilter, TaskOrder, criteria_of, order_of
 from taskgraph.tasks.inputs import CreateTaskInput, DeleteTaskInput, RestoreTaskInput, UpdateTaskInput
-from taskgraph.tasks.model import CLOSED
+from taskgraph.tasks.model import is_overdue
 from taskgraph.tasks.reads import SubtaskCountKey, SubtasksKey, TaskKey
 
 Payload = TypeVar("Payload", bound="TaskPayload")
@@ -137,26 +137,25 @@ class Task(Node):
     @strawberry.field(description="Whether it is due before now and neither DONE nor CANCELED.")
     def is_overdue(self, info: Info) -> bool:
         """By this server's clock."""
-        due = self.document["dueDate"]
-        return due is not None and due < info.context.now and self.document["status"] not in CLOSED
+        return is_overdue(self.document, info.context.now)
 
     @strawberry.field(description="Whether the viewer may change it.")
     def viewer_can_update(self, info: Info) -> bool:
         """Deleted tasks must be restored first."""
-        return self._is_viewers(info.context) and not self.document["isDeleted"]
+        return self._is_open_to(info.context.viewer)
 
     @strawberry.field(description="Whether the viewer may delete it.")
     def viewer_can_delete(self, info: Info) -> bool:
         """The owner may."""
-        return self._is_viewers(info.context) and not self.document["isDeleted"]
+        return self._is_open_to(info.context.viewer)
 
     @property
     def key(self) -> TaskKey:
         """What its relatives are found by."""
         return TaskKey(self.document["ownerId"], self.document["_id"])
 
-    def _is_viewers(self, context: Context) -> bool:
-        return bool(self.document["ownerId"] == context.viewer.id)
+    def _is_open_to(self, viewer: Viewer) -> bool:
+        return bool(self.document["ownerId"] == viewer.id) and not self.document["isDeleted"]
 
 
 @strawberry.type(description="A task in a list.")
@@ -276,7 +275,8 @@ class Query:
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="A task's global id.")]
     ) -> Task | None:
         """Batched, so that aliases share one query."""
-        return await find_task(info.context, id)
+        viewer, task_id = info.context.viewer, parse_id_of(TASK, id)
+        return await find_task(info.context, TaskKey(viewer.id, task_id)) if task_id else None
 
     @strawberry.field(description="Tasks the viewer can see, newest first. `first` or `last` is 1..100; 20 when neither is given.")
     async def tasks(
@@ -384,10 +384,9 @@ class Mutation:
         )
 
 
-async def find_task(context: Context, text: str) -> Task | None:
-    """The viewer's task with this global id; null for any other text."""
-    viewer, task_id = context.viewer, parse_id_of(TASK, text)
-    document = await context.load(reads.tasks_by_key, TaskKey(viewer.id, task_id)) if task_id else None
+async def find_task(context: Context, key: TaskKey) -> Task | None:
+    """The task, deleted or not; None when it is not there or not this owner's."""
+    document = await context.load(reads.tasks_by_key, key)
     return Task(document=document) if document else None
 
 
