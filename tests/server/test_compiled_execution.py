@@ -227,6 +227,16 @@ def test_no_root_field_runs_twice_when_a_plan_is_left(bench: Bench, monkeypatch:
     assert calls == ["page"]
 
 
+def test_a_bug_of_the_compiler_costs_no_answer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_args: object) -> None:
+        raise KeyError("injected")
+
+    monkeypatch.setattr("taskgraph.server.plans.compile_operation", fails)
+    before = bench.plans.deoptimised["compiler failed"]
+    bench.expect_same("{ viewer { id name } tasks(first: 2) { nodes { title } } }", {})
+    assert bench.plans.deoptimised["compiler failed"] == before + 1
+
+
 def test_a_write_is_not_repeated_when_a_plan_is_left(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     first = 'a: createTask(input: {title: "once"}) { task { id owner { name } } }'
     second = 'b: createTask(input: {title: "once"}) { task { id } }'

@@ -98,6 +98,11 @@ class Plans:
             except Unsupported as error:
                 self.deoptimised[f"unsupported: {error}"] += 1
                 compiled.variants[combination] = None
+            except Exception:
+                # A bug of the compiler costs speed, not the answer.
+                log.exception("operation could not be compiled")
+                self.deoptimised["compiler failed"] += 1
+                compiled.variants[combination] = None
         return compiled.variants[combination]
 
     def _left(self, compiled: Compiled, reason: str, roots: Mapping[str, Any]) -> Outcome:
