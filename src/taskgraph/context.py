@@ -2,22 +2,21 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar, cast
 
-import strawberry
-from aiodataloader import DataLoader
 from bson import ObjectId
 from starlette.requests import HTTPConnection
 
 from taskgraph.errors import Unauthenticated
+from taskgraph.server.fields import FieldInfo
 from taskgraph.server.gate import Reply
 from taskgraph.settings import Settings
 from taskgraph.storage import clock
-from taskgraph.storage.merged_reads import Batch, MergedReads
-from taskgraph.storage.mongo import Database
+from taskgraph.storage.merged_reads import Answer, Batch, MergedReads
+from taskgraph.storage.mongo import Database, Projection
 
 Kind = TypeVar("Kind")
-Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
@@ -47,13 +46,18 @@ class Context:
         self.db = resources[Database]
         self.settings = resources[Settings]
         self.reply = reply
-        # One time for the whole operation: what is compared with now is then compared alike, and can be read together.
-        self.now = clock.now()
         self._viewer = viewer
         self.connection = connection
         self._merged = resources[MergedReads]
-        self._loaders: dict[Any, DataLoader[Any, Any]] = {}
-        self._known: dict[Any, dict[Any, Any]] = {}
+        self._asked: dict[Any, dict[Any, tuple[Projection, Answer[Any]]]] = {}
+        self._now: datetime | None = None
+
+    @property
+    def now(self) -> datetime:
+        """One time for the whole operation: what is compared with now is then compared alike, and can be read together."""
+        if self._now is None:
+            self._now = clock.now()
+        return self._now
 
     @property
     def viewer(self) -> Viewer:
@@ -77,32 +81,36 @@ class Context:
         """What the client calls itself."""
         return self.connection.headers.get("user-agent")
 
-    async def load(self, batch: Batch[Key, Value], key: Key) -> Value:
-        """One value of a batched read: all keys that are asked for in one turn of the event loop become one call of `batch`."""
-        loader = self._loaders.get(batch)
-        if loader is None:
-            loader = self._loaders[batch] = self._loader_of(batch)
-        return cast("Value", await loader.load(key))
+    async def load(self, batch: Batch[Value], key: Hashable, projection: Projection = None) -> Value:
+        """One value of a batched read; all keys that are asked for in one turn of the event loop become one call of `batch`."""
+        return (await self.load_many(batch, [key], projection))[0]
 
-    async def load_many(self, batch: Batch[Key, Value], keys: Sequence[Key]) -> list[Value]:
+    async def load_many(self, batch: Batch[Value], keys: Sequence[Hashable], projection: Projection = None) -> list[Value]:
         """Many values of a batched read, in the order of the keys; read together with what other operations ask for just now."""
-        known = self._known.setdefault(batch, {})
-        unknown = [key for key in dict.fromkeys(keys) if key not in known]
-        if unknown:
-            known.update(zip(unknown, await self._merged.load(batch, unknown), strict=True))
-        return [known[key] for key in keys]
+        asked = self._asked.setdefault(batch, {})
+        new = [key for key in dict.fromkeys(keys) if key not in asked or not _covers(asked[key][0], projection)]
+        if new:
+            asked.update(dict.fromkeys(new, (projection, self._merged.load(batch, new, projection))))
+        answers = [asked[key][1] for key in keys]
+        try:
+            for answer in dict.fromkeys(answers):
+                await answer
+        except BaseException:
+            # What failed is not remembered; the next to ask reads it anew.
+            for key in keys:
+                asked.pop(key, None)
+            raise
+        return [answer.result()[key] for key, answer in zip(keys, answers, strict=True)]
 
     def forget(self) -> None:
         """Drops what was read, after a write or before the next event."""
-        self._loaders.clear()
-        self._known.clear()
-        self.now = clock.now()
-
-    def _loader_of(self, batch: Batch[Key, Value]) -> DataLoader[Key, Value]:
-        async def load_all(keys: list[Key]) -> list[Value]:
-            return await self.load_many(batch, keys)
-
-        return DataLoader(load_all)
+        self._asked.clear()
+        self._now = None
 
 
-Info = strawberry.Info[Context, None]
+def _covers(held: Projection, wanted: Projection) -> bool:
+    """Whether what was read with one projection has all that another asks for."""
+    return held is None or (wanted is not None and held >= wanted)
+
+
+Info = FieldInfo[Context, None]

@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 import uvloop
 from pymongo.errors import PyMongoError
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
@@ -107,7 +107,7 @@ async def _serve_here(settings: Settings, sock: socket.socket, announce: Callabl
         await server.serve([sock])
 
 
-def worker() -> Starlette:
+def worker() -> ASGIApp:
     """The application of one worker process; uvicorn finds it by its name."""
     supervisor = multiprocessing.parent_process()
     if supervisor is not None and supervisor.pid is not None:
@@ -118,7 +118,7 @@ def worker() -> Starlette:
     return create_app(settings)
 
 
-def config(app: str | Callable[[], Starlette], settings: Settings, *, workers: int = 1) -> uvicorn.Config:
+def config(app: str | Callable[[], ASGIApp], settings: Settings, *, workers: int = 1) -> uvicorn.Config:
     """The options of uvicorn; `app` makes the application, and is an import string where several processes are wanted."""
     proxies: dict[str, Any] = (
         {"proxy_headers": True, "forwarded_allow_ips": list(settings.trusted_proxies)}

@@ -31,7 +31,7 @@ from taskgraph.server.plans import Plans, compiled
 from taskgraph.server.relay import global_id
 from taskgraph.storage import migrate, mongo
 from taskgraph.storage.merged_reads import MergedReads
-from taskgraph.storage.mongo import Database, Document
+from taskgraph.storage.mongo import Database, Document, Projection
 from taskgraph.tasks import reads as task_reads
 from taskgraph.tasks.filters import TASK
 from tests.conftest import MakeSettings
@@ -254,14 +254,14 @@ def test_a_write_is_not_repeated_when_a_plan_is_left(bench: Bench, monkeypatch: 
 def inject(patch: pytest.MonkeyPatch, fault: str) -> None:
     """Makes one read misbehave, for both ways alike."""
 
-    async def nobody(_db: Database, ids: Sequence[ObjectId]) -> list[Document | None]:
+    async def nobody(_db: Database, ids: Sequence[ObjectId], _projection: Projection = None) -> list[Document | None]:
         return [None for _ in ids]
 
-    async def fails(_db: Database, _keys: Sequence[Any]) -> list[Any]:
+    async def fails(_db: Database, _keys: Sequence[Any], _projection: Projection = None) -> list[Any]:
         raise RuntimeError("injected")
 
-    async def without_titles(db: Database, keys: Sequence[Any]) -> list[Any]:
-        found = await tasks_by_key(db, keys)
+    async def without_titles(db: Database, keys: Sequence[Any], projection: Projection = None) -> list[Any]:
+        found = await tasks_by_key(db, keys, projection)
         return [task and {name: value for name, value in task.items() if name != "title"} for task in found]
 
     tasks_by_key = task_reads.tasks_by_key

@@ -30,7 +30,7 @@ class Doubling:
 async def test_what_is_asked_for_in_one_turn_is_read_together_and_each_key_once() -> None:
     merged, double = MergedReads(NO_DATABASE), Doubling()
     answers = list(await asyncio.gather(merged.load(double, [1, 2]), merged.load(double, [2, 3, 2]), merged.load(double, [3])))
-    assert answers == [[2, 4], [4, 6, 4], [6]]
+    assert answers == [{1: 2, 2: 4}, {2: 4, 3: 6}, {3: 6}]
     assert double.asked == [[1, 2, 3]]
 
 
@@ -43,7 +43,7 @@ async def test_nothing_is_kept_for_the_next_turn() -> None:
 async def test_a_large_read_is_cut_into_bounded_ones() -> None:
     merged, double = MergedReads(NO_DATABASE), Doubling()
     keys = list(range(merged_reads.MAX_KEYS + 1))
-    assert await merged.load(double, keys) == [2 * key for key in keys]
+    assert await merged.load(double, keys) == {key: 2 * key for key in keys}
     assert [len(each) for each in double.asked] == [merged_reads.MAX_KEYS, 1]
 
 
@@ -53,16 +53,15 @@ async def test_a_failure_reaches_everyone_who_asked_and_nobody_else() -> None:
 
     merged, double = MergedReads(NO_DATABASE), Doubling()
     results = await asyncio.gather(merged.load(fail, [1]), merged.load(fail, [2]), merged.load(double, [3]), return_exceptions=True)
-    assert [str(result) for result in results] == ["gone", "gone", "[6]"]
+    assert [str(result) for result in results] == ["gone", "gone", "{3: 6}"]
 
 
 async def test_who_leaves_takes_nothing_from_the_others() -> None:
     merged, double = MergedReads(NO_DATABASE), Doubling()
-    leaving = asyncio.create_task(merged.load(double, [1]))
-    staying = asyncio.create_task(merged.load(double, [2]))
+    leaving, staying = merged.load(double, [1]), merged.load(double, [2])
     await asyncio.sleep(0)
     leaving.cancel()
-    assert await staying == [4]
+    assert await staying == {2: 4}
     assert leaving.cancelled()
 
 
@@ -75,8 +74,9 @@ async def test_the_deadline_of_the_first_to_ask_is_not_that_of_the_others() -> N
 
     merged = MergedReads(NO_DATABASE)
     with pymongo.timeout(0.001):
-        first = asyncio.create_task(merged.load(note, [1]))
-    assert list(await asyncio.gather(first, merged.load(note, [2]))) == [[1], [2]]
+        first = merged.load(note, [1])
+    second = merged.load(note, [2])
+    assert (await first, await second) == ({1: 1}, {2: 2})
     (remaining,) = deadlines
     assert remaining is not None
     assert remaining > 1

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from bson import ObjectId
 
 from taskgraph.accounts.model import IGNORING_CASE, email_key
-from taskgraph.storage.mongo import Database, Document
+from taskgraph.storage.mongo import Database, Document, Projection, only
 
 
-async def users_by_id(db: Database, ids: Sequence[ObjectId]) -> list[Document | None]:
+async def users_by_id(db: Database, ids: Sequence[ObjectId], projection: Projection = None) -> list[Document | None]:
     """The users in the order of `ids`, None for who is gone; one query. The ids must come from documents the viewer may see."""
-    found = {user["_id"]: user for user in await db["users"].find({"_id": {"$in": list(set(ids))}}).to_list()}
+    wanted = list(set(ids))
+    users = db["users"].find({"_id": {"$in": wanted}}, only(projection), batch_size=len(wanted) + 1)
+    found = {user["_id"]: user for user in await users.to_list()}
     return [found.get(user_id) for user_id in ids]
 
 

@@ -14,7 +14,7 @@ from taskgraph.accounts.model import Tier
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.context import Context, Info
 from taskgraph.server.enums import described
-from taskgraph.server.fields import stored
+from taskgraph.server.fields import derived, stored
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
 from taskgraph.server.relay import Node, global_id, parse_id_of
 from taskgraph.storage.mongo import Document
@@ -39,7 +39,7 @@ class User(Node):
     tier: Tier = stored("tier", "What the account may consume.")
     created_at: datetime = stored("createdAt", "When the account was registered.")
 
-    @strawberry.field(description="Opaque global id.")
+    @derived(description="Opaque global id.")
     def id(self) -> strawberry.ID:
         """A user belongs to nobody."""
         return global_id(USER, self.document["_id"])
@@ -200,7 +200,7 @@ class Query:
     async def viewer(self, info: Info) -> User | None:
         """Read, because the account may have changed since the token was made."""
         viewer = info.context.viewer_or_none
-        document = await info.context.load(reads.users_by_id, viewer.id) if viewer else None
+        document = await info.context.load(reads.users_by_id, viewer.id, info.projection) if viewer else None
         return User(document=document) if document else None
 
     @strawberry.field(description="The viewer's live sessions, used last first; at most 100.")

@@ -5,8 +5,6 @@ without refusing anybody. A refresh token is `handle.secret` in one opaque text:
 session's current one.
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
 import secrets
@@ -20,7 +18,7 @@ from bson import ObjectId
 from bson.errors import InvalidId
 
 from taskgraph.errors import Unauthenticated
-from taskgraph.storage import clock
+from taskgraph.storage import base64url, clock
 
 ALGORITHM = "HS256"
 HANDLE_BYTES = 16
@@ -95,14 +93,11 @@ class RefreshToken:
     @classmethod
     def parse(cls, text: str) -> "RefreshToken | None":
         """The token written as `text`, or None for anything else."""
-        try:
-            raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
-        except (UnicodeEncodeError, binascii.Error):
-            return None
-        return cls(raw[:HANDLE_BYTES], raw[HANDLE_BYTES:]) if len(raw) == HANDLE_BYTES + SECRET_BYTES else None
+        raw = base64url.decode(text)
+        return cls(raw[:HANDLE_BYTES], raw[HANDLE_BYTES:]) if raw and len(raw) == HANDLE_BYTES + SECRET_BYTES else None
 
     def __str__(self) -> str:
-        return base64.urlsafe_b64encode(self.handle + self.secret).decode()
+        return base64url.encode(self.handle + self.secret)
 
     @property
     def digest(self) -> bytes:

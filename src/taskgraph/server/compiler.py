@@ -19,7 +19,7 @@ from graphql import (
     GraphQLResolveInfo,
     OperationDefinitionNode,
     OperationType,
-    get_argument_values,
+    get_named_type,
     is_abstract_type,
     is_leaf_type,
     is_list_type,
@@ -35,16 +35,14 @@ from graphql.execution.collect_fields import (
 )
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path
-from strawberry.schema.schema_converter import GraphQLCoreConverter, get_arguments
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
-from taskgraph.server.fields import BATCHED, STORED, Reading
+from taskgraph.server import arguments
+from taskgraph.server.fields import BATCHED, READS, STORED, FieldInfo, Reading
 from taskgraph.server.leaves import Serialise, serialiser
-from taskgraph.server.plan import Complete, Deoptimised, Fill, Place, Plan, Root, Run
-
-
-class Unsupported(Exception):
-    """The operation cannot be compiled; the message says why."""
+from taskgraph.server.plan import Complete, Deoptimised, Fill, Place, Plan, Root, Run, Unsupported
+from taskgraph.storage.mongo import Projection
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +86,7 @@ class Compilation:
         self._operation = operation
         self._fragments = fragments
         self._variables = variables
+        self._projections: dict[str, Projection] = {}
 
     def plan(self) -> Plan:
         """From the root fields down."""
@@ -107,15 +106,14 @@ class Compilation:
         return Plan(roots, constants, list(collected), is_serial=self._operation.operation is OperationType.MUTATION)
 
     def _root(self, selected: Selected) -> Root:
-        definition, node, resolver = selected.definition, selected.details[0].node, selected.definition.resolve
-        if resolver is None:
-            raise Unsupported(f"{selected.name} has no resolver")
-        info_of = self._info(selected)
+        function, arguments_of = _function(selected.declared), self._arguments(selected)
+        if function is None or selected.declared.extensions:
+            raise Unsupported(f"{selected.name} has no plain resolver")
 
         def resolve(run: Run) -> Any:
-            return resolver(None, info_of(run), **get_argument_values(definition, node, run.variables))
+            return function(None, **arguments_of(run))
 
-        return Root(selected.key, resolve, self._complete(definition.type, selected.details))
+        return Root(selected.key, resolve, self._complete(selected.definition.type, selected.details))
 
     def _complete(self, kind: GraphQLOutputType, details: FieldDetailsList) -> Complete:
         """What makes the output of a resolved value."""
@@ -157,8 +155,7 @@ class Compilation:
 
     def _complete_object(self, kind: GraphQLObjectType, details: FieldDetailsList) -> Complete:
         origin = _origin(kind)
-        collected = collect_subfields(self._core, self._fragments, self._variables, self._operation, kind, details)
-        fills = [self._fill(kind, key, inner) for key, inner in _checked(collected).items()]
+        fills = [self._fill(kind, key, inner) for key, inner in self._subfields(kind, details).items()]
 
         def complete(source: Any, run: Run) -> dict[str, Any]:
             if type(source) is not origin:
@@ -209,13 +206,14 @@ class Compilation:
         """The same for a field that is awaited for all objects together."""
         arguments_of, key = self._arguments(selected), selected.key
         plan, function = selected.declared.metadata.get(BATCHED), _function(selected.declared)
+        projection = self._projection_of(selected)
 
         async def load(sources: Sequence[Any], run: Run) -> Sequence[Any]:
-            arguments = arguments_of(run)
+            keywords = arguments_of(run)
             if plan is not None:
-                return await _load(plan(**arguments), sources, run)
+                return await _load(plan(**keywords), sources, run, projection())
             assert function is not None  # noqa: S101 - what is async has a resolver
-            return await asyncio.gather(*(function(source, **arguments) for source in sources))
+            return await asyncio.gather(*(function(source, **keywords) for source in sources))
 
         place = Place(key, load, self._complete(selected.definition.type, selected.details))
 
@@ -225,21 +223,51 @@ class Compilation:
 
         return fill
 
-    def _arguments(self, selected: Selected) -> Callable[[Run], dict[str, Any]]:
-        """The keyword arguments of a field's resolver, converted as Strawberry does it."""
-        definition, declared, node = selected.definition, selected.declared, selected.details[0].node
-        config, scalars = self._strawberry.config, self._strawberry.schema_converter.scalar_registry
-        info_of = self._info(selected)
+    def _projection_of(self, selected: Selected) -> Callable[[], Projection]:
+        """What to read for a field. It is the same wherever the operation has a field of this type, so that what was read at one
+        place serves the others; so it can be asked only when everything is compiled.
+        """
+        kind, keys = get_named_type(selected.definition.type).name, self._keys(selected.definition.type, selected.details)
+        known = self._projections.setdefault(kind, keys)
+        self._projections[kind] = None if known is None or keys is None else known | keys
+        return lambda: self._projections[kind]
 
-        def arguments(run: Run) -> dict[str, Any]:
-            info = config.info_class(_raw_info=info_of(run), _field=declared)
-            given = get_argument_values(definition, node, run.variables)
-            _, keywords = get_arguments(
-                field=declared, source=None, info=info, kwargs=given, config=config, scalar_registry=scalars
-            )
+    def _keys(self, kind: GraphQLOutputType, details: FieldDetailsList) -> Projection:
+        """The keys that the selection reads of the documents behind a value of this type; None where it cannot be told."""
+        named = get_named_type(kind)
+        if not isinstance(named, GraphQLObjectType):
+            return None
+        keys: set[str] = set()
+        for key, inner in self._subfields(named, details).items():
+            if inner[0].node.name.value == "__typename":
+                continue
+            selected = _selected(named, key, inner)
+            reads = selected.declared.metadata.get(READS)
+            if reads is None:
+                reads = self._keys(selected.definition.type, inner)
+            if reads is None:
+                return None
+            keys |= reads
+        return frozenset(keys)
+
+    def _subfields(self, kind: GraphQLObjectType, details: FieldDetailsList) -> GroupedFieldSet:
+        return _checked(collect_subfields(self._core, self._fragments, self._variables, self._operation, kind, details))
+
+    def _arguments(self, selected: Selected) -> Callable[[Run], dict[str, Any]]:
+        """The keyword arguments of a field's resolver, `info` among them where it asks for that."""
+        declared, resolver = selected.declared, selected.declared.base_resolver
+        build = arguments.builder(self._strawberry, declared, selected.definition, selected.details[0].node)
+        if resolver is None or resolver.info_parameter is None:
+            return build
+        info_name, info_of = resolver.info_parameter.name, self._info(selected)
+        projection = self._projection_of(selected)
+
+        def build_with_info(run: Run) -> dict[str, Any]:
+            keywords = build(run)
+            keywords[info_name] = FieldInfo(info_of(run), declared, projection())
             return keywords
 
-        return arguments
+        return build_with_info
 
     def _info(self, selected: Selected) -> Callable[[Run], GraphQLResolveInfo[Any]]:
         """What resolvers are told. The path is that of the field's place in the operation, without positions in lists."""
@@ -267,10 +295,10 @@ class Compilation:
         return info
 
 
-async def _load(reading: Reading[Any], sources: Sequence[Any], run: Run) -> Sequence[Any]:
+async def _load(reading: Reading[Any], sources: Sequence[Any], run: Run, projection: Projection) -> Sequence[Any]:
     keys = [reading.key(source) for source in sources]
     wanted = [key for key in keys if key is not None]
-    loaded = iter(await run.context.load_many(reading.batch, wanted) if wanted else ())
+    loaded = iter(await run.context.load_many(reading.batch, wanted, projection) if wanted else ())
     return [reading.show(source, None if key is None else next(loaded)) for source, key in zip(sources, keys, strict=True)]
 
 

@@ -1,7 +1,9 @@
-"""The two kinds of fields that read: `stored` takes a value from the object's document, `batched` loads one for many objects at once.
+"""The three kinds of fields of an object that wraps a document: `stored` takes a value from it, `derived` makes one of what is
+stored, `batched` loads one for many objects at once.
 
-Both say in their metadata what they do, so that the compiled executor can do it for a whole list without calling a resolver
-for each object; graphql-core calls the resolvers made here. There is one definition for both.
+They say in their metadata what they do and which keys of the document they read, so that the compiled executor can do it for a
+whole list without calling a resolver for each object, and ask the database for those keys alone; graphql-core calls the
+resolvers made here. There is one definition for both.
 """
 
 import inspect
@@ -11,15 +13,26 @@ from typing import Any, Generic, TypeVar
 
 import strawberry
 
+from taskgraph.storage.mongo import Projection
+
 Source = TypeVar("Source")
-STORED, BATCHED = "stored", "batched"
+ContextType = TypeVar("ContextType")
+RootType = TypeVar("RootType")
+STORED, BATCHED, READS = "stored", "batched", "reads"
+
+
+@dataclass
+class FieldInfo(strawberry.Info[ContextType, RootType]):
+    """What a resolver is told. `projection` is what the selection below the field reads of the documents that the field returns."""
+
+    projection: Projection = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[Source]):
     """How a batched field gets its value: `key` of an object (None: nothing to load), `batch` for all keys, `show` for each value."""
 
-    batch: Callable[[Any, Sequence[Any]], Awaitable[list[Any]]]
+    batch: Callable[..., Awaitable[list[Any]]]
     key: Callable[[Source], Hashable | None]
     show: Callable[[Source, Any], Any]
 
@@ -30,11 +43,18 @@ def stored(key: str, description: str) -> Any:
     def read(self: Any) -> Any:
         return self.document[key]
 
-    return strawberry.field(resolver=read, description=description, metadata={STORED: key})
+    return strawberry.field(resolver=read, description=description, metadata={STORED: key, READS: frozenset({key})})
 
 
-def batched(plan: Callable[..., Reading[Any]], description: str) -> Any:
-    """A field whose values are loaded together. `plan(info, **arguments)` is called once for all objects at a place of the operation.
+def derived(*reads: str, description: str) -> Callable[[Callable[..., Any]], Any]:
+    """Decorates the resolver of a field that follows from these keys of the object's document, and from nothing else of it."""
+    field: Callable[[Callable[..., Any]], Any] = strawberry.field(description=description, metadata={READS: frozenset(reads)})
+    return field
+
+
+def batched(plan: Callable[..., Reading[Any]], description: str, *, reads: Sequence[str]) -> Any:
+    """A field whose values are loaded together. `plan(info, **arguments)` is called once for all objects at a place of the operation;
+    `reads` are the keys of the object's document that it needs for that.
 
     The field has the plan's arguments, and the type of the annotation that it is assigned to.
     """
@@ -50,4 +70,4 @@ def batched(plan: Callable[..., Reading[Any]], description: str) -> Any:
     read.__signature__ = signature.replace(parameters=[source, *signature.parameters.values()])  # type: ignore[attr-defined]
     read.__annotations__ = {name: kind for name, kind in plan.__annotations__.items() if name != "return"}
     read.__name__, read.__qualname__, read.__module__ = plan.__name__, plan.__qualname__, plan.__module__
-    return strawberry.field(resolver=read, description=description, metadata={BATCHED: plan})
+    return strawberry.field(resolver=read, description=description, metadata={BATCHED: plan, READS: frozenset(reads)})

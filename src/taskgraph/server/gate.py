@@ -1,7 +1,7 @@
 """What the protocol has to know about callers without knowing accounts: made in app.py, used by HTTP and WebSocket alike."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -20,11 +20,25 @@ class Caller:
     until_ended: Callable[[], Awaitable[None]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Reply:
     """Headers that a resolver adds to the HTTP reply; over WebSocket they lead nowhere."""
 
-    headers: MutableHeaders = field(default_factory=MutableHeaders)
+    __slots__ = ("_headers",)
+
+    def __init__(self) -> None:
+        self._headers: MutableHeaders | None = None
+
+    @property
+    def headers(self) -> MutableHeaders:
+        """Made when the first one is added: hardly any reply has some."""
+        if self._headers is None:
+            self._headers = MutableHeaders()
+        return self._headers
+
+    @property
+    def has_headers(self) -> bool:
+        """Whether a resolver has added any."""
+        return self._headers is not None
 
 
 class Gate(Protocol):

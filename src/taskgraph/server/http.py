@@ -1,6 +1,7 @@
 """GraphQL over HTTP: one request, one operation, one answer. Follows the specification draft for both of its media types."""
 
 import asyncio
+import functools
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import Any
 
 import orjson
 from graphql import OperationType
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from taskgraph.errors import BadUserInput
 from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown, is_query
@@ -56,6 +58,17 @@ class Parameters:
         return cls(query, name or None, variables)
 
 
+# Answers are a viewer's own, so no cache between here and there may keep them.
+HEADERS = {
+    media_type: (
+        (b"content-type", f"{media_type}; charset=utf-8".encode()),
+        (b"cache-control", b"no-store"),
+        (b"vary", b"Accept, Authorization, Cookie"),
+    )
+    for media_type in (JSON, GRAPHQL_JSON)
+}
+
+
 class HttpRefusal(Exception):
     """The request is turned away with a status of its own."""
 
@@ -74,12 +87,17 @@ class GraphQLOverHttp:
         self._gate = gate
         self._max_body_bytes = max_body_bytes
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, as ASGI: operations need nothing of what Starlette does before and after an endpoint."""
+        response = await self.answer(Request(scope, receive))
+        await response(scope, receive, send)
+
     async def answer(self, request: Request) -> Response:
         """Read, prepare, admit, run, answer."""
         media_type = JSON
         reply = Reply()
         try:
-            media_type = _media_type(request)
+            media_type = _media_type(request.headers.get("accept", "*/*"))
             parameters = await self._parameters(request)
             caller = await self._gate.admit(request.headers.get("authorization"))
             operation = self._operation(request, parameters)
@@ -103,22 +121,20 @@ class GraphQLOverHttp:
 
     async def _body(self, request: Request) -> bytes:
         """The whole body, never more than allowed."""
-        too_large = HttpRefusal(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {self._max_body_bytes} bytes.", connection="close"
-        )
-        body = bytearray()
+        body: bytes = b""
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                async for chunk in request.stream():
-                    body += chunk
+                while (message := await request.receive())["type"] == "http.request":
+                    body += message["body"]
                     if len(body) > self._max_body_bytes:
-                        raise too_large
+                        too_large = f"The body is larger than {self._max_body_bytes} bytes."
+                        raise HttpRefusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large, connection="close")
+                    if not message.get("more_body"):
+                        return body
         except TimeoutError as error:
             late = f"The body did not arrive within {BODY_SECONDS} s."
             raise HttpRefusal(HTTPStatus.REQUEST_TIMEOUT, late, connection="close") from error
-        except ClientDisconnect as error:
-            raise HttpRefusal(HTTPStatus.BAD_REQUEST, "The body ended early.") from error
-        return bytes(body)
+        raise HttpRefusal(HTTPStatus.BAD_REQUEST, "The body ended early.")
 
     def _operation(self, request: Request, parameters: Parameters) -> Operation:
         prepared = self._documents.prepare(parameters.query)
@@ -140,10 +156,11 @@ def accepts_html(request: Request) -> bool:
     return HTML in accepted and "query" not in request.query_params
 
 
-def _media_type(request: Request) -> str:
+@functools.lru_cache(maxsize=256)
+def _media_type(accepted: str) -> str:
     """The media type to answer in: of those that we have, the one that the client likes best, or else names first."""
     weights: dict[str, float] = {}
-    for entry in request.headers.get("accept", "*/*").split(","):
+    for entry in accepted.split(","):
         name, *options = (part.strip().lower() for part in entry.split(";"))
         if name in ANSWERED_IN:
             weights.setdefault(ANSWERED_IN[name], _weight(options))
@@ -203,11 +220,23 @@ def _response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     status = status or _status(answer, media_type)
-    response = Response(orjson.dumps(answer.body), status, media_type=f"{media_type}; charset=utf-8")
-    response.headers.update({"cache-control": "no-store", "vary": "Accept, Authorization, Cookie", **(headers or {})})
+    response = Encoded(orjson.dumps(answer.body), status, media_type)
+    if headers:
+        response.headers.update(headers)
     if status is HTTPStatus.UNAUTHORIZED:
         response.headers["www-authenticate"] = "Bearer"
-    if answer.retry_after_seconds is not None:
+    if answer.errors and answer.retry_after_seconds is not None:
         response.headers["retry-after"] = str(answer.retry_after_seconds)
-    response.raw_headers.extend(reply.headers.raw)
+    if reply.has_headers:
+        response.raw_headers.extend(reply.headers.raw)
     return response
+
+
+class Encoded(Response):
+    """A body of one of our media types with the headers of every answer, which Starlette would put together anew each time."""
+
+    def __init__(self, body: bytes, status: HTTPStatus, media_type: str) -> None:
+        self.body = body
+        self.status_code = status
+        self.background = None
+        self.raw_headers = [*HEADERS[media_type], (b"content-length", str(len(body)).encode())]

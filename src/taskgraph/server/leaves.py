@@ -20,7 +20,9 @@ def serialiser(kind: GraphQLLeafType) -> Serialise:
     if kind.name == "DateTime":
         return rfc3339
     coerce: Serialise = kind.coerce_output_value
-    if (passes := _PASSING.get(kind.name)) is not None:
+    if kind.name in {"String", "ID"}:
+        return lambda value: value if type(value) is str else coerce(value)
+    if (passes := PASSING.get(kind.name)) is not None:
         return lambda value: value if passes(value) else coerce(value)
 
     def serialise(value: Any) -> Any:
@@ -44,7 +46,8 @@ def _enum_serialiser(kind: GraphQLEnumType) -> Serialise:
     return serialise
 
 
-_PASSING: dict[str, Callable[[Any], bool]] = {
+# Whether a value is already what it would be coerced to, in either direction.
+PASSING: dict[str, Callable[[Any], bool]] = {
     "String": lambda value: type(value) is str,
     "ID": lambda value: type(value) is str,
     "Boolean": lambda value: type(value) is bool,

@@ -12,6 +12,10 @@ from typing import Any
 from graphql.execution.values import VariableValues
 
 
+class Unsupported(Exception):
+    """The operation cannot be compiled; the message says why."""
+
+
 class Deoptimised(Exception):
     """The plan cannot answer this time; the message says why."""
 

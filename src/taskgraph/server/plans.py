@@ -25,8 +25,10 @@ from graphql import (
 from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.values import VariableValues
 
-from taskgraph.server.compiler import Unsupported, compile_operation
-from taskgraph.server.plan import Deoptimised, Plan, Run
+from taskgraph.server import variables
+from taskgraph.server.compiler import compile_operation
+from taskgraph.server.plan import Deoptimised, Plan, Run, Unsupported
+from taskgraph.server.variables import CoerceVariables, Unusual
 
 MIN_CALLS = 2
 MAX_VARIANTS = 16
@@ -44,6 +46,7 @@ class Compiled:
     conditions: tuple[str, ...]
     calls: int = 0
     is_reported: bool = False
+    coerce: CoerceVariables | None = None
     variants: dict[tuple[Any, ...], Plan | None] = field(default_factory=dict)
 
 
@@ -70,13 +73,13 @@ class Plans:
         compiled.calls += 1
         if compiled.calls < self._min_calls:
             return Outcome(None)
-        variables = get_variable_values(self._schema, compiled.operation.variable_definitions or (), dict(inputs))
-        if not isinstance(variables, VariableValues):
+        values = self._variables(compiled, inputs)
+        if values is None:
             return self._left(compiled, "variables do not fit", {})
-        plan = self._plan(compiled, variables)
+        plan = self._plan(compiled, values)
         if plan is None:
             return Outcome(None)
-        run = Run(context, variables, {})
+        run = Run(context, values, {})
         try:
             data = await plan.run(run)
         except Deoptimised as error:
@@ -85,6 +88,16 @@ class Plans:
             return self._left(compiled, type(error).__name__, run.roots)
         self.answered += 1
         return Outcome(data)
+
+    def _variables(self, compiled: Compiled, inputs: Mapping[str, Any]) -> VariableValues | None:
+        definitions = compiled.operation.variable_definitions or ()
+        if compiled.coerce is None:
+            compiled.coerce = variables.coercer(self._schema, definitions)
+        try:
+            return compiled.coerce(inputs)
+        except (Unusual, RecursionError):
+            values = get_variable_values(self._schema, definitions, dict(inputs))
+            return values if isinstance(values, VariableValues) else None
 
     def _plan(self, compiled: Compiled, variables: VariableValues) -> Plan | None:
         combination = tuple(variables.coerced.get(name) for name in compiled.conditions)

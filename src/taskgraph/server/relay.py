@@ -4,14 +4,14 @@ A global id is opaque text that holds the type, the object's id and, for what be
 so that finding a node never asks every shard.
 """
 
-import base64
-import binascii
 from dataclasses import dataclass
 
 import strawberry
 from bson import ObjectId
 
 from taskgraph.errors import BadUserInput
+from taskgraph.server.fields import derived
+from taskgraph.storage import base64url
 from taskgraph.storage.mongo import Document
 from taskgraph.storage.paging import Page, encode_cursor
 
@@ -30,19 +30,15 @@ class NodeKey:
 
 def global_id(kind: str, node_id: ObjectId, owner_id: ObjectId | None = None) -> strawberry.ID:
     """The opaque id of an object."""
-    raw = kind.encode() + node_id.binary + (owner_id.binary if owner_id else b"")
-    return strawberry.ID(base64.urlsafe_b64encode(raw).rstrip(b"=").decode())
+    return strawberry.ID(base64url.encode(kind.encode() + node_id.binary + (owner_id.binary if owner_id else b"")))
 
 
 def parse_id(text: str) -> NodeKey | None:
     """The key behind a global id; None for any other text."""
     if len(text) > MAX_CHARACTERS:
         return None
-    try:
-        raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (UnicodeEncodeError, binascii.Error):
-        return None
-    if len(raw) not in {1 + OID_BYTES, 1 + 2 * OID_BYTES} or not raw[:1].isalpha():
+    raw = base64url.decode(text)
+    if raw is None or len(raw) not in {1 + OID_BYTES, 1 + 2 * OID_BYTES} or not raw[:1].isalpha():
         return None
     owner = raw[1 + OID_BYTES :]
     return NodeKey(raw[:1].decode(), ObjectId(raw[1 : 1 + OID_BYTES]), ObjectId(owner) if owner else None)
@@ -80,26 +76,22 @@ class PageInfo:
 
     page: strawberry.Private[Page]
 
-    @strawberry.field(
-        description="Whether more follows: exact when paging forward; when paging backward, whether `before` was given."
-    )
+    @derived(description="Whether more follows: exact when paging forward; when paging backward, whether `before` was given.")
     def has_next_page(self) -> bool:
         """One document more than asked for was read to know this."""
         return self.page.has_next
 
-    @strawberry.field(
-        description="Whether more precedes: exact when paging backward; when paging forward, whether `after` was given."
-    )
+    @derived(description="Whether more precedes: exact when paging backward; when paging forward, whether `after` was given.")
     def has_previous_page(self) -> bool:
         """See has_next_page."""
         return self.page.has_previous
 
-    @strawberry.field(description="Cursor of the first edge; null on an empty page.")
+    @derived(description="Cursor of the first edge; null on an empty page.")
     def start_cursor(self) -> str | None:
         """Made only when selected."""
         return encode_cursor(self.page.window.order, self.page.documents[0]) if self.page.documents else None
 
-    @strawberry.field(description="Cursor of the last edge; null on an empty page.")
+    @derived(description="Cursor of the last edge; null on an empty page.")
     def end_cursor(self) -> str | None:
         """Made only when selected."""
         return encode_cursor(self.page.window.order, self.page.documents[-1]) if self.page.documents else None

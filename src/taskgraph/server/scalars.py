@@ -9,6 +9,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
 
 from taskgraph.errors import BadUserInput
+from taskgraph.server.fields import FieldInfo
 from taskgraph.storage.event_log import EventCursor
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -63,5 +64,5 @@ SCALARS: dict[object, ScalarDefinition] = {
 
 
 def configuration() -> StrawberryConfig:
-    """The scalars, and camelCase names."""
-    return StrawberryConfig(scalar_map=SCALARS)
+    """The scalars, what resolvers are told, and camelCase names."""
+    return StrawberryConfig(scalar_map=SCALARS, info_class=FieldInfo)

@@ -4,8 +4,6 @@ A position is the cluster time of the commit and the index of the event in its t
 the same on every process, and in commit order. Events are generic here; what a change means is its domain's business.
 """
 
-import base64
-import binascii
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from odmantic import Field, Model
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from taskgraph.errors import BadUserInput
+from taskgraph.storage import base64url
 from taskgraph.storage.mongo import Database, Document, Session
 
 
@@ -61,15 +60,14 @@ class EventCursor:
         return cls(time.time, time.inc, index)
 
     def __str__(self) -> str:
-        return base64.urlsafe_b64encode(struct.pack(">IIH", self.seconds, self.increment, self.index)).rstrip(b"=").decode()
+        return base64url.encode(struct.pack(">IIH", self.seconds, self.increment, self.index))
 
     @classmethod
     def parse(cls, text: str) -> "EventCursor":
         """The cursor written as `text`; BadUserInput when it is none."""
         try:
-            raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            return cls(*struct.unpack(">IIH", raw))
-        except (UnicodeEncodeError, binascii.Error, struct.error) as error:
+            return cls(*struct.unpack(">IIH", base64url.decode(text) or b""))
+        except struct.error as error:
             raise BadUserInput("This is not an event cursor; pass one exactly as it was received.") from error
 
 

@@ -1,4 +1,4 @@
-"""Point reads of many requests as one query: what is asked for within one turn of the event loop is read together.
+"""Point reads of many requests as one query: what is asked for within a few turns of the event loop is read together.
 
 A batch takes keys that hold everything the answer depends on, the owner included, so two viewers can share a query but never
 an answer. Nothing is kept: what was read is handed out and forgotten.
@@ -10,14 +10,17 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 from taskgraph.storage import mongo
-from taskgraph.storage.mongo import Database
+from taskgraph.storage.mongo import Database, Projection
 
-Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
-Batch = Callable[[Database, Sequence[Key]], Awaitable[list[Value]]]
-Asked = list[tuple[Sequence[Any], "asyncio.Future[list[Any]]"]]
+# Called with the database, the keys and, where only some of the documents' keys are wanted, the projection.
+Batch = Callable[..., Awaitable[list[Value]]]
+Answer = asyncio.Future[dict[Any, Value]]
+Asked = list[tuple[Sequence[Any], Projection, Answer[Any]]]
 
 MAX_KEYS = 1000
+# graphql-core reaches the fields of equal depth over several turns of the event loop, which take microseconds when it is idle.
+TURNS = 2
 
 
 class MergedReads:
@@ -25,39 +28,56 @@ class MergedReads:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._asked: dict[Batch[Any, Any], Asked] = {}
+        self._asked: dict[Batch[Any], Asked] = {}
         self._running: set[asyncio.Task[None]] = set()
 
-    async def load(self, batch: Batch[Key, Value], keys: Sequence[Key]) -> list[Value]:
-        """The values of the keys, in their order; raises what the batch raises."""
+    def load(self, batch: Batch[Value], keys: Sequence[Hashable], projection: Projection = None) -> Answer[Value]:
+        """The values by their keys; documents have the keys of the projection, or more. Raises what the batch raises."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[list[Value]] = loop.create_future()
+        answer: Answer[Value] = loop.create_future()
         asked = self._asked.get(batch)
         if asked is None:
             asked = self._asked[batch] = []
-            # Behind everything that is ready to run now and may ask for more of the same.
-            loop.call_soon(self._dispatch, batch)
-        asked.append((keys, answer))
-        return await answer
+            loop.call_soon(self._wait, batch, TURNS)
+        asked.append((keys, projection, answer))
+        return answer
 
-    def _dispatch(self, batch: Batch[Any, Any]) -> None:
+    def _wait(self, batch: Batch[Any], turns: int) -> None:
+        """Goes behind everything that is ready to run and may ask for more of the same, `turns` times."""
+        if turns:
+            asyncio.get_running_loop().call_soon(self._wait, batch, turns - 1)
+        else:
+            self._dispatch(batch)
+
+    def _dispatch(self, batch: Batch[Any]) -> None:
         # In a context of its own: the deadline of whoever asked first must not end what others wait for.
         task = asyncio.create_task(self._read(batch, self._asked.pop(batch)), context=contextvars.Context())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _read(self, batch: Batch[Any, Any], asked: Asked) -> None:
-        keys = list(dict.fromkeys(key for wanted, _ in asked for key in wanted))
+    async def _read(self, batch: Batch[Any], asked: Asked) -> None:
+        keys = list(dict.fromkeys(key for wanted, _, _ in asked for key in wanted))
+        projection = _union([each for _, each, _ in asked])
+        more = () if projection is None else (projection,)
         try:
             with mongo.reading():
-                parts = [await batch(self._db, keys[start : start + MAX_KEYS]) for start in range(0, len(keys), MAX_KEYS)]
+                parts = [await batch(self._db, keys[start : start + MAX_KEYS], *more) for start in range(0, len(keys), MAX_KEYS)]
         except Exception as error:  # noqa: BLE001 - it is raised again where it was asked for
-            for _, answer in asked:
+            for _, _, answer in asked:
                 if not answer.done():
                     answer.set_exception(error)
+                    answer.exception()  # Seen: whoever asked may be gone before awaiting it.
             return
         values = dict(zip(keys, (value for part in parts for value in part), strict=True))
-        for wanted, answer in asked:
+        for wanted, _, answer in asked:
             # Whoever asked may have left meanwhile.
             if not answer.done():
-                answer.set_result([values[key] for key in wanted])
+                answer.set_result({key: values[key] for key in wanted})
+
+
+def _union(projections: Sequence[Projection]) -> Projection:
+    """Enough for all of them."""
+    if len(projections) == 1:
+        return projections[0]
+    named = [each for each in projections if each is not None]
+    return frozenset().union(*named) if len(named) == len(projections) else None

@@ -6,7 +6,6 @@ ODMantic's engine needs Motor, which has reached its end of life.
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pymongo
@@ -27,6 +26,8 @@ Document = dict[str, Any]
 Collection = AsyncCollection[Document]
 Session = AsyncClientSession
 Result = TypeVar("Result")
+# The keys of documents that are wanted; None: all of them.
+Projection = frozenset[str] | None
 
 SERVER_SELECTION_SECONDS = 5
 SOCKET_SECONDS = 45
@@ -39,20 +40,21 @@ MAJORITY = WriteConcern("majority")
 SNAPSHOT = ReadConcern("snapshot")
 
 
-@dataclass(frozen=True, slots=True)
 class Database:
-    """One database and its client; `db["tasks"]` is a collection with majority writes."""
+    """One database and its client; `db["tasks"]` is a collection with majority writes, `raw` is for commands and change streams."""
 
-    client: AsyncMongoClient[Document]
-    name: str
+    def __init__(self, client: AsyncMongoClient[Document], name: str) -> None:
+        self.client = client
+        self.name = name
+        self.raw: AsyncDatabase[Document] = client.get_database(name, write_concern=MAJORITY)
+        # PyMongo makes a new object at each access, which takes as long as packing a small query.
+        self._collections: dict[str, Collection] = {}
 
-    @property
-    def raw(self) -> AsyncDatabase[Document]:
-        """PyMongo's own database object, for commands and change streams."""
-        return self.client.get_database(self.name, write_concern=MAJORITY)
-
-    def __getitem__(self, collection: str) -> Collection:
-        return self.raw[collection]
+    def __getitem__(self, name: str) -> Collection:
+        collection = self._collections.get(name)
+        if collection is None:
+            collection = self._collections[name] = self.raw[name]
+        return collection
 
     async def close(self) -> None:
         """Closes every connection of the pool."""
@@ -112,6 +114,11 @@ async def transaction(db: Database, work: Callable[[Session], Awaitable[Result]]
             committed_at = before_commit if was_sent_again else session.operation_time
             assert committed_at is not None  # noqa: S101 - every reply of a replica set has one
             return result, committed_at
+
+
+def only(projection: Projection, *always: str) -> dict[str, int] | None:
+    """The projection as MongoDB takes it, with some keys always in it; _id is there in any case."""
+    return None if projection is None else dict.fromkeys((*projection, *always, "_id"), 1)
 
 
 def reading() -> AbstractContextManager[None]:

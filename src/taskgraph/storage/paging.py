@@ -5,28 +5,28 @@ next page is what sorts after that pair. Cursors carry a checksum, so a damaged 
 they are no secret: who forges one that is well-formed only chooses where in their own documents they start.
 """
 
-import base64
-import binascii
 import itertools
 import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from hashlib import blake2b
 from typing import Any
 
 from bson import ObjectId
 
 from taskgraph.errors import BadUserInput
+from taskgraph.storage import base64url
 from taskgraph.storage.mongo import Document
 
 PAGE_DEFAULT = 20
 PAGE_MAX = 100
 ASCENDING, DESCENDING = 1, -1
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - stored times are UTC without a zone
-_CHECKSUM_BYTES = 6
+_CHECKSUM_BYTES = 4
 _MAX_CURSOR_CHARACTERS = 2000
+_MILLISECONDS = struct.Struct(">q")
 
 
 class KeyType(Enum):
@@ -158,25 +158,18 @@ def page_of(window: Window, documents: Sequence[Document]) -> Page:
 def encode_cursor(order: Order, document: Mapping[str, Any]) -> str:
     """The opaque cursor of one document in an order."""
     body = bytes([order.tag]) + document["_id"].binary + _pack(order.key_type, document[order.key])
-    return base64.urlsafe_b64encode(_checksum(body) + body).rstrip(b"=").decode()
+    return base64url.encode(_checksum(body) + body)
 
 
 def decode_cursor(text: str, order: Order, *, argument: str) -> Position:
     """The position a cursor stands for; BadUserInput when it is damaged or belongs to another order."""
     damaged = BadUserInput(f"{argument} is not a cursor of this API; pass one exactly as it was received.")
-    if len(text) > _MAX_CURSOR_CHARACTERS:
+    raw = base64url.decode(text) if len(text) <= _MAX_CURSOR_CHARACTERS else None
+    if raw is None:
         raise damaged
-    try:
-        raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (UnicodeEncodeError, binascii.Error) as error:
-        raise damaged from error
     body = raw[_CHECKSUM_BYTES:]
     # The second test refuses other spellings of the same bytes (stray low bits): one position, one cursor.
-    if (
-        len(body) < 1 + 12
-        or raw[:_CHECKSUM_BYTES] != _checksum(body)
-        or base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != text
-    ):
+    if len(body) < 1 + 12 or raw[:_CHECKSUM_BYTES] != _checksum(body) or base64url.encode(raw) != text:
         raise damaged
     if body[0] != order.tag:
         raise BadUserInput(f"{argument} is a cursor of another ordering; start again from the first page of this one.")
@@ -221,7 +214,10 @@ def all_of(conditions: Sequence[Mapping[str, Any]]) -> Document:
 def _pack(key_type: KeyType, key: Any) -> bytes:
     if key_type is KeyType.TEXT:
         return str(key).encode("utf-8", "surrogatepass")
-    return struct.pack(f">{key_type.value}", (key - _EPOCH) // timedelta(milliseconds=1) if key_type is KeyType.DATE else key)
+    if key_type is KeyType.DATE:
+        since = key - _EPOCH
+        return _MILLISECONDS.pack(since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000)
+    return struct.pack(f">{key_type.value}", key)
 
 
 def _unpack(key_type: KeyType, packed: bytes) -> Any:
@@ -232,4 +228,5 @@ def _unpack(key_type: KeyType, packed: bytes) -> Any:
 
 
 def _checksum(body: bytes) -> bytes:
-    return blake2b(body, digest_size=_CHECKSUM_BYTES, person=b"taskgraph-page").digest()
+    # Against damage, not against forgery: finds every change of up to 32 neighbouring bits, in a tenth of the time of a hash.
+    return zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "big")

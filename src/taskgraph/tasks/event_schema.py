@@ -61,7 +61,7 @@ class TaskEvent(Node):
     occurred_at: datetime = stored("occurredAt", "When it happened.")
     caused_by: str | None = stored("causedBy", "The idempotency key of the write, so that its author can drop the echo.")
 
-    actor: User | None = batched(_actor, "Who did it; null when that account is gone.")
+    actor: User | None = batched(_actor, "Who did it; null when that account is gone.", reads=["actorId"])
 
     @strawberry.field(description="Opaque global id; the same event always has the same.")
     def id(self) -> strawberry.ID:

@@ -12,11 +12,11 @@ from taskgraph.accounts import reads as accounts
 from taskgraph.accounts.schema import User
 from taskgraph.context import Context, Info, Viewer
 from taskgraph.errors import BadUserInput, Unauthenticated
-from taskgraph.server.fields import Reading, batched, stored
+from taskgraph.server.fields import Reading, batched, derived, stored
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
 from taskgraph.server.relay import Node, PageInfo, global_id, parse_id_of
 from taskgraph.storage import paging
-from taskgraph.storage.mongo import Document
+from taskgraph.storage.mongo import Document, Projection
 from taskgraph.storage.paging import Page, encode_cursor
 from taskgraph.tasks import orders, reads, retention, writes
 from taskgraph.tasks.enums import TaskPriority, TaskStatus
@@ -114,37 +114,42 @@ class Task(Node):
     completed_at: datetime | None = stored("completedAt", "Set when status becomes DONE, cleared when it leaves DONE.")
     deleted_at: datetime | None = stored("deletedAt", "When it was deleted; it can be restored for 30 days from then.")
 
-    @strawberry.field(description="Opaque global id.")
+    @derived("ownerId", description="Opaque global id.")
     def id(self) -> strawberry.ID:
         """Holds the owner, which every query needs."""
         return global_id(TASK, self.document["_id"], self.document["ownerId"])
 
-    @strawberry.field(description="When a completed task is purged, where the deployment does that; null otherwise.")
+    @derived("completedAt", description="When a completed task is purged, where the deployment does that; null otherwise.")
     def expires_at(self, info: Info) -> datetime | None:
         """Follows from completedAt and a setting."""
         return retention.expires_at(self.document["completedAt"], info.context.settings)
 
-    owner: User = batched(_owner, "The account that holds the task.")
-    creator: User = batched(_creator, "Who created it.")
-    assignee: User | None = batched(_assignee, "Who is to do it; null again once that account is gone.")
-    parent: "Task | None" = batched(_parent, "The task of which this is a part; null again once that is purged.")
+    owner: User = batched(_owner, "The account that holds the task.", reads=["ownerId"])
+    creator: User = batched(_creator, "Who created it.", reads=["creatorId"])
+    assignee: User | None = batched(_assignee, "Who is to do it; null again once that account is gone.", reads=["assigneeId"])
+    parent: "Task | None" = batched(
+        _parent, "The task of which this is a part; null again once that is purged.", reads=["ownerId", "parentId"]
+    )
     subtasks: "TaskConnection" = batched(
         _subtasks,
         "The tasks that are parts of this one, newest first unless ordered otherwise. `first` or `last` is 1..100; 20 when neither is given.",
+        reads=["ownerId"],
     )
-    subtask_summary: SubtaskSummary = batched(_subtask_summary, "How many subtasks there are and how many are done.")
+    subtask_summary: SubtaskSummary = batched(
+        _subtask_summary, "How many subtasks there are and how many are done.", reads=["ownerId"]
+    )
 
-    @strawberry.field(description="Whether it is due before now and neither DONE nor CANCELED.")
+    @derived("dueDate", "status", description="Whether it is due before now and neither DONE nor CANCELED.")
     def is_overdue(self, info: Info) -> bool:
         """By this server's clock."""
         return is_overdue(self.document, info.context.now)
 
-    @strawberry.field(description="Whether the viewer may change it.")
+    @derived("ownerId", "isDeleted", description="Whether the viewer may change it.")
     def viewer_can_update(self, info: Info) -> bool:
         """Deleted tasks must be restored first."""
         return self._is_open_to(info.context.viewer)
 
-    @strawberry.field(description="Whether the viewer may delete it.")
+    @derived("ownerId", "isDeleted", description="Whether the viewer may delete it.")
     def viewer_can_delete(self, info: Info) -> bool:
         """The owner may."""
         return self._is_open_to(info.context.viewer)
@@ -165,7 +170,7 @@ class TaskEdge:
     page: strawberry.Private[Page]
     document: strawberry.Private[Document]
 
-    @strawberry.field(description="Where the task stands in this ordering; pass it as `after` or `before`.")
+    @derived(description="Where the task stands in this ordering; pass it as `after` or `before`.")
     def cursor(self) -> str:
         """Made only when selected."""
         return encode_cursor(self.page.window.order, self.document)
@@ -175,7 +180,7 @@ class TaskEdge:
         """Already read."""
         return Task(document=self.document)
 
-    @strawberry.field(description="How well it matches; search results only.")
+    @derived(description="How well it matches; search results only.")
     def score(self) -> float | None:
         """MongoDB's text score."""
         return self.document.get("score")
@@ -205,7 +210,7 @@ class TaskConnection:
         """Of this page."""
         return PageInfo(page=self.page)
 
-    @strawberry.field(description="How many tasks the whole list has; counted only when selected.")
+    @derived(description="How many tasks the whole list has; counted only when selected.")
     async def total_count(self) -> int:
         """One more query."""
         return await self.count()
@@ -276,7 +281,7 @@ class Query:
     ) -> Task | None:
         """Batched, so that aliases share one query."""
         viewer, task_id = info.context.viewer, parse_id_of(TASK, id)
-        return await find_task(info.context, TaskKey(viewer.id, task_id)) if task_id else None
+        return await find_task(info.context, TaskKey(viewer.id, task_id), info.projection) if task_id else None
 
     @strawberry.field(description="Tasks the viewer can see, newest first. `first` or `last` is 1..100; 20 when neither is given.")
     async def tasks(
@@ -292,7 +297,7 @@ class Query:
         """One query, and one more for totalCount."""
         db, viewer_id, criteria = info.context.db, info.context.viewer.id, criteria_of(filter, info.context.now)
         window = paging.window(order_of(order_by), first=first, after=after, last=last, before=before)
-        page = await reads.page(db, viewer_id, criteria=criteria, window=window)
+        page = await reads.page(db, viewer_id, criteria=criteria, window=window, projection=info.projection)
         return TaskConnection(page=page, count=lambda: reads.count(db, viewer_id, criteria=criteria))
 
     @strawberry.field(
@@ -311,9 +316,8 @@ class Query:
         if not query.strip() or len(query) > MAX_TEXT_CHARACTERS:
             raise BadUserInput(f"query must have 1 to {MAX_TEXT_CHARACTERS} characters.")
         db, viewer_id, criteria = info.context.db, info.context.viewer.id, criteria_of(filter, info.context.now)
-        page = await reads.search(
-            db, viewer_id, query, criteria=criteria, window=paging.window(orders.BEST_MATCH, first=first, after=after)
-        )
+        window = paging.window(orders.BEST_MATCH, first=first, after=after)
+        page = await reads.search(db, viewer_id, query, criteria=criteria, window=window, projection=info.projection)
         return TaskConnection(page=page, count=lambda: reads.search_count(db, viewer_id, query, criteria=criteria))
 
     @strawberry.field(description="Counts of the viewer's tasks by status and priority.")
@@ -384,9 +388,9 @@ class Mutation:
         )
 
 
-async def find_task(context: Context, key: TaskKey) -> Task | None:
+async def find_task(context: Context, key: TaskKey, projection: Projection = None) -> Task | None:
     """The task, deleted or not; None when it is not there or not this owner's."""
-    document = await context.load(reads.tasks_by_key, key)
+    document = await context.load(reads.tasks_by_key, key, projection)
     return Task(document=document) if document else None
 
 
