@@ -5,6 +5,7 @@ graphql-core would call it. What cannot be expressed raises `Unsupported`; such 
 """
 
 import asyncio
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
@@ -40,7 +41,7 @@ from strawberry.types.field import StrawberryField
 
 from taskgraph.server import arguments
 from taskgraph.server.fields import BATCHED, READS, STORED, FieldInfo, Reading
-from taskgraph.server.leaves import Serialise, serialiser
+from taskgraph.server.leaves import StoredLeaves, serialiser
 from taskgraph.server.plan import Complete, Deoptimised, Fill, Place, Plan, Root, Run, Unsupported
 from taskgraph.storage.mongo import Projection
 
@@ -118,19 +119,12 @@ class Compilation:
     def _complete(self, kind: GraphQLOutputType, details: FieldDetailsList) -> Complete:
         """What makes the output of a resolved value."""
         if is_non_null_type(kind):
-            inner = self._complete_present(kind.of_type, details)
-
-            def complete(value: Any, run: Run) -> Any:
-                if value is None:
-                    raise Deoptimised("null in a non-null place")
-                return inner(value, run)
-
-            return complete
-        nullable = self._complete_present(kind, details)
-        return lambda value, run: None if value is None else nullable(value, run)
+            return self._complete_present(kind.of_type, details)
+        present = self._complete_present(kind, details)
+        return lambda value, run: None if value is None else present(value, run)
 
     def _complete_present(self, kind: GraphQLOutputType, details: FieldDetailsList) -> Complete:
-        """The same for a value that is not None."""
+        """The same where None is not allowed: each kind takes it, like any other value that is not its own, for a surprise."""
         if is_list_type(kind):
             return _complete_list(self._complete(kind.of_type, details))
         if is_leaf_type(kind):
@@ -154,53 +148,57 @@ class Compilation:
         return complete
 
     def _complete_object(self, kind: GraphQLObjectType, details: FieldDetailsList) -> Complete:
-        origin = _origin(kind)
-        fills = [self._fill(kind, key, inner) for key, inner in self._subfields(kind, details).items()]
+        origin, leaves = _origin(kind), StoredLeaves()
+        # Gives every key its place in the answer, in whatever order the values come.
+        template: dict[str, str | None] = {}
+        fills: list[Fill] = []
+        for key, inner in self._subfields(kind, details).items():
+            is_typename = inner[0].node.name.value == "__typename"
+            template[key] = kind.name if is_typename else None
+            if not is_typename:
+                fills += self._fills(_selected(kind, key, inner), leaves)
+        write = leaves.write if leaves else None
 
         def complete(source: Any, run: Run) -> dict[str, Any]:
             if type(source) is not origin:
                 raise Deoptimised("an object of an unexpected type")
-            target: dict[str, Any] = {}
+            target: dict[str, Any] = template.copy()
+            if write is not None:
+                write(source.document, target)
             for fill in fills:
                 fill(source, target, run)
             return target
 
         return complete
 
-    def _fill(self, parent: GraphQLObjectType, key: str, details: FieldDetailsList) -> Fill:
-        """What puts one field of an object into the answer."""
-        if details[0].node.name.value == "__typename":
-            return _fill_constant(key, parent.name)
-        selected = _selected(parent, key, details)
-        if selected.declared.extensions:
-            raise Unsupported(f"{parent.name}.{selected.name} has field extensions")
-        if BATCHED in selected.declared.metadata or selected.declared.is_async:
-            return self._fill_later(selected)
-        kind, stored_key = selected.definition.type, selected.declared.metadata.get(STORED)
-        present = kind.of_type if is_non_null_type(kind) else kind
-        if stored_key is not None and is_leaf_type(present):
-            return _fill_stored_leaf(key, stored_key, serialiser(present), is_nullable=present is kind)
-        read, complete = self._reader(selected), self._complete(kind, details)
+    def _fills(self, selected: Selected, leaves: StoredLeaves) -> list[Fill]:
+        """What puts one field of an object into the answer; none where `leaves` does it."""
+        declared, kind = selected.declared, selected.definition.type
+        if declared.extensions:
+            raise Unsupported(f"{selected.parent.name}.{selected.name} has field extensions")
+        if BATCHED in declared.metadata or declared.is_async:
+            return [self._fill_later(selected)]
+        if STORED in declared.metadata and leaves.take(selected.key, declared.metadata[STORED], kind):
+            return []
+        return [self._fill(selected)]
+
+    def _fill(self, selected: Selected) -> Fill:
+        """The same for a field whose resolver is called for each object."""
+        key, complete = selected.key, self._complete(selected.definition.type, selected.details)
+        read = _reader(selected.declared)
+        if read is None:
+            function, arguments_of = _function(selected.declared), self._arguments(selected)
+            assert function is not None  # noqa: S101 - otherwise there is a reader
+
+            def fill_with_arguments(source: Any, target: dict[str, Any], run: Run) -> None:
+                target[key] = complete(function(source, **arguments_of(run)), run)
+
+            return fill_with_arguments
 
         def fill(source: Any, target: dict[str, Any], run: Run) -> None:
-            target[key] = complete(read(source, run), run)
+            target[key] = complete(read(source), run)
 
         return fill
-
-    def _reader(self, selected: Selected) -> Callable[[Any, Run], Any]:
-        """What gives the value of a field without waiting."""
-        declared = selected.declared
-        if STORED in declared.metadata:
-            stored_key = declared.metadata[STORED]
-            return lambda source, _run: source.document[stored_key]
-        function = _function(declared)
-        if function is None:
-            name = declared.python_name
-            return lambda source, _run: getattr(source, name)
-        if declared.base_resolver and declared.base_resolver.info_parameter is None and not declared.arguments:
-            return lambda source, _run: function(source)
-        arguments_of = self._arguments(selected)
-        return lambda source, run: function(source, **arguments_of(run))
 
     def _fill_later(self, selected: Selected) -> Fill:
         """The same for a field that is awaited for all objects together."""
@@ -218,7 +216,6 @@ class Compilation:
         place = Place(key, load, self._complete(selected.definition.type, selected.details))
 
         def fill(source: Any, target: dict[str, Any], run: Run) -> None:
-            target[key] = None  # Keeps the key's place among the others until the value is there.
             run.waiting.setdefault(place, []).append((source, target))
 
         return fill
@@ -311,27 +308,14 @@ def _complete_list(complete: Complete) -> Complete:
     return complete_list
 
 
-def _fill_constant(key: str, constant: str) -> Fill:
-    def fill(_source: Any, target: dict[str, Any], _run: Run) -> None:
-        target[key] = constant
-
-    return fill
-
-
-def _fill_stored_leaf(key: str, stored_key: str, serialise: Serialise, *, is_nullable: bool) -> Fill:
-    """The most frequent field by far, in one step instead of three."""
-
-    def fill_nullable(source: Any, target: dict[str, Any], _run: Run) -> None:
-        value = source.document[stored_key]
-        target[key] = None if value is None else serialise(value)
-
-    def fill(source: Any, target: dict[str, Any], _run: Run) -> None:
-        value = source.document[stored_key]
-        if value is None:
-            raise Deoptimised("null in a non-null place")
-        target[key] = serialise(value)
-
-    return fill_nullable if is_nullable else fill
+def _reader(declared: StrawberryField) -> Callable[[Any], Any] | None:
+    """What gives the value of a field that depends on nothing but the object."""
+    if STORED in declared.metadata:
+        stored_key = declared.metadata[STORED]
+        return lambda source: source.document[stored_key]
+    if declared.base_resolver is None:
+        return operator.attrgetter(declared.python_name)
+    return None if declared.base_resolver.info_parameter or declared.arguments else _function(declared)
 
 
 def _selected(parent: GraphQLObjectType, key: str, details: FieldDetailsList) -> Selected:
@@ -345,9 +329,9 @@ def _checked(collected: CollectedFields) -> GroupedFieldSet:
     return collected.grouped_field_set
 
 
-def _origin(kind: GraphQLObjectType) -> type:
+def _origin(kind: GraphQLObjectType) -> Any:
     """The class that was made into this type."""
-    return cast("type", kind.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].origin)
+    return kind.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].origin
 
 
 def _function(declared: StrawberryField) -> Callable[..., Any] | None:
