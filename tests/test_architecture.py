@@ -33,6 +33,7 @@ ORDER = {
             "plans",
             "documents",
             "executor",
+            "streams",
             "http",
             "websocket",
         ),

@@ -40,7 +40,7 @@ class Resources:
 
 
 class Context:
-    """Lives as long as one operation; a subscription calls `forget` before each event, so that no event is shown with older data."""
+    """Lives as long as one operation; each message of a subscription is shown in one of its own, so none with older data."""
 
     def __init__(self, resources: Resources, viewer: Viewer | None, connection: HTTPConnection, reply: Reply) -> None:
         self.resources = resources
@@ -93,7 +93,7 @@ class Context:
         return [known[key] for key in keys]
 
     def forget(self) -> None:
-        """Drops what was read, after a write or before the next event."""
+        """Drops what was read, after a write."""
         self._loaders.clear()
         self._known.clear()
         self.now = clock.now()

@@ -92,8 +92,8 @@ class Compilation:
     def plan(self) -> Plan:
         """From the root fields down."""
         root_type = self._core.get_root_type(self._operation.operation)
-        if root_type is None or self._operation.operation is OperationType.SUBSCRIPTION:
-            raise Unsupported("subscription")
+        if root_type is None:
+            raise Unsupported("no root type")
         collected = _checked(collect_fields(self._core, self._fragments, self._variables, root_type, self._operation))
         roots, constants = [], {}
         for key, details in collected.items():
@@ -113,7 +113,7 @@ class Compilation:
         info_of = self._info(selected)
 
         def resolve(run: Run) -> Any:
-            return resolver(None, info_of(run), **get_argument_values(definition, node, run.variables))
+            return resolver(run.source, info_of(run), **get_argument_values(definition, node, run.variables))
 
         return Root(selected.key, resolve, self._complete(definition.type, selected.details))
 
@@ -255,7 +255,7 @@ class Compilation:
                 path=path,
                 schema=self._core,
                 fragments=fragments,
-                root_value=None,
+                root_value=run.source,
                 operation=self._operation,
                 variable_values=run.variables,
                 context=run.context,

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing, suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from taskgraph.server.documents import DocumentRefused, Documents, OperationUnkn
 from taskgraph.server.executor import Answer, Executor, Operation, refusal, refused_document
 from taskgraph.server.gate import Caller, Gate, Reply
 from taskgraph.server.http import Parameters
+from taskgraph.server.streams import Streams
 from taskgraph.storage import clock, mongo
 from taskgraph.storage.event_hub import SlowListener
 
@@ -46,6 +48,7 @@ class GraphQLOverWebSocket:
     ) -> None:
         self._documents = documents
         self._executor = executor
+        self._streams = Streams(executor)
         self._gate = gate
         self._max_message_bytes = max_message_bytes
         self._init_seconds = init_seconds
@@ -57,7 +60,9 @@ class GraphQLOverWebSocket:
             await socket.close(4406, "Subprotocol not acceptable")
             return
         await socket.accept(PROTOCOL)
-        connection = Connection(socket, self._documents, self._executor, self._gate, max_message_bytes=self._max_message_bytes)
+        connection = Connection(
+            socket, self._documents, self._executor, self._streams, self._gate, max_message_bytes=self._max_message_bytes
+        )
         try:
             await connection.serve(self._init_seconds)
         except* CloseSocket as group:
@@ -73,10 +78,20 @@ class GraphQLOverWebSocket:
 class Connection:
     """One socket: its caller, once known, and its running operations by id."""
 
-    def __init__(self, socket: WebSocket, documents: Documents, executor: Executor, gate: Gate, *, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        socket: WebSocket,
+        documents: Documents,
+        executor: Executor,
+        streams: Streams,
+        gate: Gate,
+        *,
+        max_message_bytes: int,
+    ) -> None:
         self._socket = socket
         self._documents = documents
         self._executor = executor
+        self._streams = streams
         self._gate = gate
         self._max_message_bytes = max_message_bytes
         self._caller: Caller | None = None
@@ -177,10 +192,9 @@ class Connection:
         chosen = prepared.operation(parameters.operation_name).operation
         operation = Operation(prepared, parameters.operation_name, parameters.variables)
         assert self._caller is not None  # noqa: S101 - nothing is run before connection_init
-        context = self._gate.context(self._caller, self._socket, Reply())
         if chosen.operation is OperationType.SUBSCRIPTION:
-            return await self._stream(operation_id, operation, context)
-        return await self._deliver(operation_id, await self._executor.run(operation, context))
+            return await self._stream(operation_id, operation, self._caller)
+        return await self._deliver(operation_id, await self._executor.run(operation, self._new_context(self._caller)))
 
     async def _end_with_session(self, caller: Caller) -> None:
         """Waits until the caller's token expires or the session is revoked, then ends the connection."""
@@ -198,16 +212,23 @@ class Connection:
             await asyncio.wait(under_way, timeout=FINISH_SECONDS)
         raise CloseSocket(4410, "Session ended")
 
-    async def _stream(self, operation_id: str, operation: Operation, context: object) -> bool:
+    def _new_context(self, caller: Caller) -> object:
+        return self._gate.context(caller, self._socket, Reply())
+
+    async def _stream(self, operation_id: str, operation: Operation, caller: Caller) -> bool:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this is a coroutine
         # By task: a client may use the id again while this one is still being cancelled.
         self._streaming.add(task)
         try:
-            async with aclosing(self._executor.stream(operation, context)) as answers:  # type: ignore[type-var]
-                async for answer in answers:
-                    if not await self._deliver(operation_id, answer):
-                        return False
+            stream = await self._executor.stream(operation, self._new_context(caller))
+            if isinstance(stream, Answer):
+                return await self._deliver(operation_id, stream)
+            channel, new_context = self._streams.channel(operation, caller.viewer), partial(self._new_context, caller)
+            beginning = f'{{"type":"next","id":{orjson.dumps(operation_id).decode()},"payload":'
+            async with aclosing(stream) as messages:
+                async for message in messages:
+                    await self._send_text(f"{beginning}{await channel.payload(message, new_context)}}}")
         except SlowListener as error:
             raise CloseSocket(4411, "Slow consumer: resume from the last cursor") from error
         finally:
@@ -246,9 +267,12 @@ class Connection:
         return message
 
     async def _send(self, message: dict[str, Any]) -> None:
+        await self._send_text(orjson.dumps(message).decode())
+
+    async def _send_text(self, text: str) -> None:
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await self._socket.send_text(orjson.dumps(message).decode())
+                await self._socket.send_text(text)
         except TimeoutError as error:
             raise CloseSocket(4411, "Slow consumer: resume from the last cursor") from error
 

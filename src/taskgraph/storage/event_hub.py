@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import bson
@@ -138,7 +138,7 @@ class EventHub:
                 )
             ]
         later = (event for event, _ in self._ring if event.cursor > after)
-        missed = [event for event in later if user_id in event.document["audience"] and wanted(event.document)]
+        missed = [replace(event) for event in later if user_id in event.document["audience"] and wanted(event.document)]
         return [Checkpoint(after, clock.now()), *missed]
 
     def _position(self) -> EventCursor:
@@ -148,8 +148,10 @@ class EventHub:
         event = LoggedEvent(EventCursor.at(change.cluster_time, change.index), change.detail["fullDocument"])
         self._latest = event.cursor
         self._remember(event)
+        # One object for all who hear it now, and not the one that is remembered: with the last of them its renderings go.
+        live = replace(event)
         for user_id in event.document["audience"]:
-            self._send(user_id, event)
+            self._send(user_id, live)
 
     def _remember(self, event: LoggedEvent) -> None:
         size_bytes = len(bson.encode(event.document))

@@ -53,9 +53,10 @@ def _actor(_info: Info) -> Reading["TaskEvent"]:
 
 @strawberry.type(description="One change of one task.")
 class TaskEvent(Node):
-    """Wraps a stored event; its position is known to who reads it from the log."""
+    """Wraps a stored event; its position is known to who reads it from the log. What it is shown as is shared by its hearers."""
 
     position: strawberry.Private[EventCursor]
+    renderings: strawberry.Private[dict[Any, Any]]
     action: TaskAction = stored("action", "What happened.")
     version: int = stored("version", "The task's version right after.")
     occurred_at: datetime = stored("occurredAt", "When it happened.")
@@ -155,14 +156,13 @@ class Subscription:
         hub, viewer = info.context.resources[EventHub], info.context.viewer
         async with aclosing(hub.listen(viewer.id, after=after, wanted=_wanted(filter))) as messages:
             async for message in messages:
-                info.context.forget()
                 yield _shown(message)
 
 
 def _shown(message: HubMessage) -> TaskEvent | StreamCheckpoint | StreamGap:
     match message:
         case LoggedEvent(cursor, document):
-            return TaskEvent(document=document, position=cursor)
+            return TaskEvent(document=document, position=cursor, renderings=message.renderings)
         case Checkpoint(cursor, at):
             return StreamCheckpoint(cursor=cursor, at=at)
         case Gap(start, cursor, reason):
