@@ -21,6 +21,7 @@ ORDER = {
     "server": (
         *(
             "gate",
+            "deadline",
             "enums",
             "scalars",
             "relay",

@@ -25,9 +25,9 @@ class Run:
 
     context: Any
     variables: VariableValues
-    source: Any
-    roots: dict[str, Any] = field(default_factory=dict)
+    roots: dict[str, Any]
     waiting: "dict[Place, list[tuple[Any, dict[str, Any]]]]" = field(default_factory=dict)
+    source: Any = None
 
 
 Complete = Callable[[Any, Run], Any]

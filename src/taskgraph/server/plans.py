@@ -83,7 +83,7 @@ class Plans:
         plan = self._plan(compiled, variables)
         if plan is None:
             return Outcome(None)
-        run = Run(context, variables, source)
+        run = Run(context, variables, {}, source=source)
         try:
             data = await plan.run(run)
         except Deoptimised as error:

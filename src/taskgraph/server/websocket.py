@@ -12,6 +12,7 @@ from graphql import OperationType
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from taskgraph.errors import BadUserInput, TaskgraphError, Unauthenticated
+from taskgraph.server.deadline import Deadline
 from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown
 from taskgraph.server.executor import Answer, Executor, Operation, refusal, refused_document
 from taskgraph.server.gate import Caller, Gate, Reply
@@ -44,12 +45,20 @@ class GraphQLOverWebSocket:
     """The WebSocket of /graphql."""
 
     def __init__(
-        self, documents: Documents, executor: Executor, gate: Gate, *, max_message_bytes: int, init_seconds: float = INIT_SECONDS
+        self,
+        documents: Documents,
+        executor: Executor,
+        gate: Gate,
+        *,
+        max_message_bytes: int,
+        init_seconds: float = INIT_SECONDS,
+        send_seconds: float = SEND_SECONDS,
     ) -> None:
         self._documents = documents
         self._executor = executor
         self._streams = Streams(executor)
         self._gate = gate
+        self._sending = Deadline(send_seconds)
         self._max_message_bytes = max_message_bytes
         self._init_seconds = init_seconds
 
@@ -61,7 +70,13 @@ class GraphQLOverWebSocket:
             return
         await socket.accept(PROTOCOL)
         connection = Connection(
-            socket, self._documents, self._executor, self._streams, self._gate, max_message_bytes=self._max_message_bytes
+            socket,
+            self._documents,
+            self._executor,
+            self._streams,
+            self._gate,
+            self._sending,
+            max_message_bytes=self._max_message_bytes,
         )
         try:
             await connection.serve(self._init_seconds)
@@ -85,6 +100,7 @@ class Connection:
         executor: Executor,
         streams: Streams,
         gate: Gate,
+        sending: Deadline,
         *,
         max_message_bytes: int,
     ) -> None:
@@ -93,6 +109,7 @@ class Connection:
         self._executor = executor
         self._streams = streams
         self._gate = gate
+        self._sending = sending
         self._max_message_bytes = max_message_bytes
         self._caller: Caller | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -271,8 +288,7 @@ class Connection:
 
     async def _send_text(self, text: str) -> None:
         try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await self._socket.send_text(text)
+            await self._sending.bound(self._socket.send_text(text))
         except TimeoutError as error:
             raise CloseSocket(4411, "Slow consumer: resume from the last cursor") from error
 
