@@ -184,13 +184,15 @@ class Connection:
             raise CloseSocket(4409, f"Subscriber for {operation_id} already exists")
         if len(self._running) >= OPERATIONS:
             raise CloseSocket(4400, f"More than {OPERATIONS} operations at once")
-        task = tasks.create_task(self._run(operation_id, message.get("payload")))
+        task = tasks.create_task(self._run(operation_id, message))
         self._running[operation_id] = task
 
-    async def _run(self, operation_id: str, payload: Any) -> None:
+    async def _run(self, operation_id: str, message: dict[str, Any]) -> None:
         """One operation from its first to its last message; whatever goes wrong in it, the others go on."""
         try:
-            is_complete = await self._answer(operation_id, payload)
+            # Taken out: a subscription may last for days, and does not need its text again.
+            operation = self._operation(message.pop("payload", None))
+            is_complete = await self._answer(operation_id, operation)
         except DocumentRefused as error:
             is_complete = await self._deliver(operation_id, refused_document(error.code, error.errors))
         except OperationUnknown as error:
@@ -203,11 +205,12 @@ class Connection:
         if is_complete and self._release(operation_id):
             await self._send({"type": "complete", "id": operation_id})
 
-    async def _answer(self, operation_id: str, payload: Any) -> bool:
+    def _operation(self, payload: Any) -> Operation:
         parameters = Parameters.of(payload)
-        prepared = self._documents.prepare(parameters.query)
-        chosen = prepared.operation(parameters.operation_name).operation
-        operation = Operation(prepared, parameters.operation_name, parameters.variables)
+        return Operation(self._documents.prepare(parameters.query), parameters.operation_name, parameters.variables)
+
+    async def _answer(self, operation_id: str, operation: Operation) -> bool:
+        chosen = operation.prepared.operation(operation.name).operation
         assert self._caller is not None  # noqa: S101 - nothing is run before connection_init
         if chosen.operation is OperationType.SUBSCRIPTION:
             return await self._stream(operation_id, operation, self._caller)

@@ -154,6 +154,8 @@ class Subscription:
     ) -> AsyncGenerator[TaskStreamMessage]:
         """Each event is shown with what the database holds at that moment."""
         hub, viewer = info.context.resources[EventHub], info.context.viewer
+        # It leads to all that graphql-core has built for the start; a subscription may last for days.
+        del info
         async with aclosing(hub.listen(viewer.id, after=after, wanted=_wanted(filter))) as messages:
             async for message in messages:
                 yield _shown(message)
