@@ -21,6 +21,7 @@ ORDER = {
     "server": (
         *(
             "gate",
+            "socket",
             "deadline",
             "enums",
             "scalars",

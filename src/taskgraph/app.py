@@ -106,7 +106,7 @@ def _routes(resources: Resources, tail: ChangeTail) -> list[BaseRoute]:
     return [
         Route("/", home),
         Route(PATH, graphql, methods=["GET", "POST"]),
-        WebSocketRoute(PATH, over_websocket.serve),
+        WebSocketRoute(PATH, over_websocket),
         *health.routes(),
         *(graphiql.routes() if graphiql is not None else []),
     ]

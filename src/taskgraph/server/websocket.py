@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import structlog
 from graphql import OperationType
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.types import Receive, Scope, Send
 
 from taskgraph.errors import BadUserInput, TaskgraphError, Unauthenticated
 from taskgraph.server.deadline import Deadline
@@ -17,6 +17,7 @@ from taskgraph.server.documents import DocumentRefused, Documents, OperationUnkn
 from taskgraph.server.executor import Answer, Executor, Operation, refusal, refused_document
 from taskgraph.server.gate import Caller, Gate, Reply
 from taskgraph.server.http import Parameters
+from taskgraph.server.socket import Disconnected, Socket
 from taskgraph.server.streams import Streams
 from taskgraph.storage import clock, mongo
 from taskgraph.storage.event_hub import SlowListener
@@ -62,14 +63,27 @@ class GraphQLOverWebSocket:
         self._max_message_bytes = max_message_bytes
         self._init_seconds = init_seconds
 
-    async def serve(self, socket: WebSocket) -> None:
-        """Serves one connection until either side ends it."""
-        if PROTOCOL not in socket.scope["subprotocols"]:
-            await socket.accept()
-            await socket.close(4406, "Subprotocol not acceptable")
-            return
-        await socket.accept(PROTOCOL)
-        connection = Connection(
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI: serves one connection until either side ends it."""
+        socket = Socket(scope, receive, send)
+        try:
+            if PROTOCOL in scope["subprotocols"]:
+                await socket.accept(PROTOCOL)
+                await self._connection(socket).serve(self._init_seconds)
+            else:
+                await socket.accept()
+                await socket.close(4406, "Subprotocol not acceptable")
+        except* CloseSocket as group:
+            error = _first(group)
+            # A stalled client, which is why some of these end, takes no close message either.
+            with suppress(RuntimeError, Disconnected, TimeoutError):
+                async with asyncio.timeout(SEND_SECONDS):
+                    await socket.close(error.code, error.reason)
+        except* Disconnected:
+            pass
+
+    def _connection(self, socket: Socket) -> "Connection":
+        return Connection(
             socket,
             self._documents,
             self._executor,
@@ -78,16 +92,6 @@ class GraphQLOverWebSocket:
             self._sending,
             max_message_bytes=self._max_message_bytes,
         )
-        try:
-            await connection.serve(self._init_seconds)
-        except* CloseSocket as group:
-            error = _first(group)
-            # A stalled client, which is why some of these end, takes no close message either.
-            with suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
-                async with asyncio.timeout(SEND_SECONDS):
-                    await socket.close(error.code, error.reason)
-        except* WebSocketDisconnect:
-            pass
 
 
 class Connection:
@@ -95,7 +99,7 @@ class Connection:
 
     def __init__(
         self,
-        socket: WebSocket,
+        socket: Socket,
         documents: Documents,
         executor: Executor,
         streams: Streams,
@@ -197,7 +201,7 @@ class Connection:
             is_complete = await self._deliver(operation_id, refused_document(error.code, error.errors))
         except OperationUnknown as error:
             is_complete = await self._deliver(operation_id, refusal(BadUserInput(str(error))))
-        except (CloseSocket, WebSocketDisconnect):
+        except (CloseSocket, Disconnected):
             raise
         except Exception as error:  # noqa: BLE001 - the edge: what is no RequestError is logged and shown as BUSY or INTERNAL
             is_complete = await self._deliver(operation_id, refusal(error))
@@ -273,7 +277,7 @@ class Connection:
 
     async def _receive(self) -> dict[str, Any]:
         try:
-            text = await self._socket.receive_text()
+            text = (await self._socket.receive())["text"]
         except KeyError as error:
             raise CloseSocket(4400, "Messages must be text") from error
         if len(text) > self._max_message_bytes:
