@@ -21,6 +21,8 @@ ORDER = {
     "server": (
         *(
             "gate",
+            "socket",
+            "deadline",
             "enums",
             "fields",
             "scalars",
@@ -35,6 +37,7 @@ ORDER = {
             "plans",
             "documents",
             "executor",
+            "streams",
             "http",
             "websocket",
         ),

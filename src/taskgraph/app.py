@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taskgraph import schema
@@ -57,26 +57,32 @@ def create_app(settings: Settings) -> ASGIApp:
     resources = Resources(settings, db, MergedReads(db), cache, credentials, tokens, live, hub, Erasure([erasure.erase]))
     tail = ChangeTail(db, [hub.subscription, live.subscription])
     over_http, over_websocket = _endpoints(resources)
-    routes = _routes(resources, tail, over_http, over_websocket)
-    app: ASGIApp = ShortPath(over_http, otherwise=Starlette(routes=routes, lifespan=_lifespan(resources, tail)))
+    starlette = Starlette(routes=_routes(resources, tail, over_http), lifespan=_lifespan(resources, tail))
+    app: ASGIApp = ShortPath(over_http, over_websocket, otherwise=starlette)
     for each in reversed(_middleware(settings)):
         app = each.cls(app, *each.args, **each.kwargs)
     return app
 
 
 class ShortPath:
-    """Hands an operation sent by POST to its endpoint, and everything else to Starlette, whose router and own middleware cost
-    as much as a small query. The endpoint shows its errors itself; middleware stands before both.
+    """Hands operations, sent by POST or WebSocket, to their endpoints, and everything else to Starlette: its router and its own
+    middleware cost as much as a small query. The endpoints show their errors themselves; middleware stands before all of them.
     """
 
-    def __init__(self, operations: ASGIApp, *, otherwise: ASGIApp) -> None:
-        self._operations = operations
+    def __init__(self, over_http: ASGIApp, over_websocket: ASGIApp, *, otherwise: ASGIApp) -> None:
+        self._over_http = over_http
+        self._over_websocket = over_websocket
         self._otherwise = otherwise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        is_operation = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == PATH
-        await (self._operations if is_operation else self._otherwise)(scope, receive, send)
+        app = self._otherwise
+        if scope["type"] != "lifespan" and scope["path"] == PATH:
+            if scope["type"] == "websocket":
+                app = self._over_websocket
+            elif scope["method"] == "POST":
+                app = self._over_http
+        await app(scope, receive, send)
 
 
 def _lifespan(resources: Resources, tail: ChangeTail) -> Callable[[Starlette], Any]:
@@ -112,9 +118,7 @@ def _endpoints(resources: Resources) -> tuple[GraphQLOverHttp, GraphQLOverWebSoc
     )
 
 
-def _routes(
-    resources: Resources, tail: ChangeTail, over_http: GraphQLOverHttp, over_websocket: GraphQLOverWebSocket
-) -> list[BaseRoute]:
+def _routes(resources: Resources, tail: ChangeTail, over_http: GraphQLOverHttp) -> list[BaseRoute]:
     graphiql = page.load() if resources[Settings].has_graphiql else None
 
     async def graphql(request: Request) -> Response:
@@ -137,7 +141,6 @@ def _routes(
     return [
         Route("/", home),
         Route(PATH, graphql, methods=["GET", "POST"]),
-        WebSocketRoute(PATH, over_websocket.serve),
         *health.routes(),
         *(graphiql.routes() if graphiql is not None else []),
     ]

@@ -39,7 +39,7 @@ class Resources:
 
 
 class Context:
-    """Lives as long as one operation; a subscription calls `forget` before each event, so that no event is shown with older data."""
+    """Lives as long as one operation; each message of a subscription is shown in one of its own, so none with older data."""
 
     def __init__(self, resources: Resources, viewer: Viewer | None, connection: HTTPConnection, reply: Reply) -> None:
         self.resources = resources
@@ -103,7 +103,7 @@ class Context:
         return [answer.result()[key] for key, answer in zip(keys, answers, strict=True)]
 
     def forget(self) -> None:
-        """Drops what was read, after a write or before the next event."""
+        """Drops what was read, after a write."""
         self._asked.clear()
         self._now = None
 

@@ -141,7 +141,24 @@ def operations(draw: Any, schema: GraphQLSchema, ids: list[str]) -> tuple[str, d
     query_type = schema.query_type
     assert isinstance(query_type, GraphQLObjectType)
     body = draft.selection_set(query_type, MAX_DEPTH)
-    header = ", ".join(f"${name}: {VARIABLES[name][0]}" for name in sorted(draft.used))
-    variables = {name: draw(VARIABLES[name][1]) for name in sorted(draft.used) if not draft.chance(8) or name == "yes"}
+    header, variables = drawn_variables(draft)
     document = f"query Q{f'({header})' if header else ''} {body} {' '.join(draft.fragments)}"
     return document, variables
+
+
+@st.composite
+def subscriptions(draw: Any, schema: GraphQLSchema) -> tuple[str, dict[str, Any]]:
+    """A document that subscribes to events after `$after`, and its other variables."""
+    draft = Draft(draw, schema, [])
+    body = draft.selection_set(schema.type_map["TaskStreamMessage"], MAX_DEPTH)
+    header, variables = drawn_variables(draft)
+    name = draw(st.sampled_from(["taskEvents", "heard: taskEvents"]))
+    document = f"subscription S($after: EventCursor {header}) {{ {name}(after: $after) {body} }} {' '.join(draft.fragments)}"
+    return document, variables
+
+
+def drawn_variables(draft: Draft) -> tuple[str, dict[str, Any]]:
+    """The definitions of the variables that a draft uses, and values for most of them."""
+    header = ", ".join(f"${name}: {VARIABLES[name][0]}" for name in sorted(draft.used))
+    given = [name for name in sorted(draft.used) if not draft.chance(8) or name == "yes"]
+    return header, {name: draft.draw(VARIABLES[name][1]) for name in given}

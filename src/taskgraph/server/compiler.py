@@ -92,8 +92,8 @@ class Compilation:
     def plan(self) -> Plan:
         """From the root fields down."""
         root_type = self._core.get_root_type(self._operation.operation)
-        if root_type is None or self._operation.operation is OperationType.SUBSCRIPTION:
-            raise Unsupported("subscription")
+        if root_type is None:
+            raise Unsupported("no root type")
         collected = _checked(collect_fields(self._core, self._fragments, self._variables, root_type, self._operation))
         roots, constants = [], {}
         for key, details in collected.items():
@@ -107,6 +107,9 @@ class Compilation:
         return Plan(roots, constants, list(collected), is_serial=self._operation.operation is OperationType.MUTATION)
 
     def _root(self, selected: Selected) -> Root:
+        if self._operation.operation is OperationType.SUBSCRIPTION:
+            # The root field has run when the stream began; what it gives for a message is the message.
+            return Root(selected.key, lambda run: run.source, self._complete(selected.definition.type, selected.details))
         function, arguments_of = _function(selected.declared), self._arguments(selected)
         if function is None or selected.declared.extensions:
             raise Unsupported(f"{selected.name} has no plain resolver")
@@ -280,7 +283,7 @@ class Compilation:
                 path=path,
                 schema=self._core,
                 fragments=fragments,
-                root_value=None,
+                root_value=run.source,
                 operation=self._operation,
                 variable_values=run.variables,
                 context=run.context,

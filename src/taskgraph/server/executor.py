@@ -1,18 +1,18 @@
 """Runs prepared operations and shows their errors: what the caller can do something about, and nothing of our inside."""
 
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import Any
+from typing import Any, cast
 
 import strawberry
 import structlog
-from graphql import ExecutionResult, GraphQLError, MiddlewareManager, execute, subscribe
+from graphql import ExecutionResult, GraphQLError, MiddlewareManager, OperationType, create_source_event_stream, execute
 
 from taskgraph.errors import Busy, RequestError
-from taskgraph.server.documents import Prepared, is_query
+from taskgraph.server.documents import Prepared
 from taskgraph.server.plans import Plans, remembering
 from taskgraph.storage import mongo
 
@@ -63,37 +63,48 @@ class Executor:
         self._plans = plans
         self._hide_suggestions = not has_introspection
 
-    async def run(self, operation: Operation, context: object) -> Answer:
-        """One query or mutation. A query has mongo.READ_SECONDS, then it is BUSY; a mutation bounds its own transactions."""
+    async def run(self, operation: Operation, context: object, *, source: object = None) -> Answer:
+        """One query or mutation, or one message of a subscription, which is then the `source`.
+
+        What reads has mongo.READ_SECONDS, then it is BUSY; a mutation bounds its own transactions.
+        """
         chosen = operation.prepared.operation(operation.name)
-        with mongo.reading() if is_query(chosen.operation) else nullcontext():
+        with nullcontext() if chosen.operation.operation is OperationType.MUTATION else mongo.reading():
             options = self._options(operation)
             if self._plans is not None:
-                outcome = await self._plans.run(chosen, operation.variables or {}, context)
+                outcome = await self._plans.run(chosen, operation.variables or {}, context, source=source)
                 if outcome.data is not None:
                     return Answer(outcome.data, ())
                 options["middleware"] = MiddlewareManager(remembering(outcome.roots)) if outcome.roots else None
-            result = execute(self._schema, operation.prepared.document, context_value=context, **options)
+            result = execute(
+                self._schema,
+                operation.prepared.document,
+                source,
+                context,
+                variable_values=dict(operation.variables or {}),
+                executor_class=self._executor_class,
+                **options,
+            )
             return _answer(await result if isawaitable(result) else result)
 
-    async def stream(self, operation: Operation, context: object) -> AsyncIterator[Answer]:
-        """One subscription; a single answer with errors when it cannot begin."""
-        stream = subscribe(self._schema, operation.prepared.document, context_value=context, **self._options(operation))
+    async def stream(self, operation: Operation, context: object) -> "AsyncGenerator[Any] | Answer":
+        """The messages of a subscription, each still to be `run`; an answer with errors when it cannot begin."""
+        executor = self._executor_class.build(
+            self._schema,
+            operation.prepared.document,
+            context_value=context,
+            raw_variable_values=dict(operation.variables or {}),
+            **self._options(operation),
+        )
+        if isinstance(executor, list):
+            return _answer(ExecutionResult(None, executor))
+        stream = create_source_event_stream(executor)
         stream = await stream if isawaitable(stream) else stream
-        if isinstance(stream, ExecutionResult):
-            yield _answer(stream)
-            return
-        try:
-            async for result in stream:
-                yield _answer(result)
-        finally:
-            await stream.aclose()  # type: ignore[attr-defined]  # an async generator, typed as its base
+        return _answer(stream) if isinstance(stream, ExecutionResult) else cast("AsyncGenerator[Any]", stream)
 
     def _options(self, operation: Operation) -> dict[str, Any]:
         return {
-            "variable_values": dict(operation.variables or {}),
             "operation_name": operation.name,
-            "executor_class": self._executor_class,
             "hide_suggestions": self._hide_suggestions,
             "operation_extensions": {},
         }

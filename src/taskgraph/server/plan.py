@@ -22,12 +22,16 @@ class Deoptimised(Exception):
 
 @dataclass(slots=True)
 class Run:
-    """One execution. `roots` remembers what each root field gave, a result or an exception, so that none ever runs twice."""
+    """One execution. `roots` remembers what each root field gave, a result or an exception, so that none ever runs twice.
+
+    `source` is what root fields are resolved on: the message of a subscription, otherwise None.
+    """
 
     context: Any
     variables: VariableValues
     roots: dict[str, Any]
     waiting: "dict[Place, list[tuple[Any, dict[str, Any]]]]" = field(default_factory=dict)
+    source: Any = None
 
 
 Complete = Callable[[Any, Run], Any]

@@ -13,7 +13,10 @@ from typing import Any
 import strawberry
 import structlog
 from graphql import (
+    SKIP,
+    ArgumentNode,
     DocumentNode,
+    FieldNode,
     FragmentDefinitionNode,
     GraphQLSchema,
     OperationDefinitionNode,
@@ -37,13 +40,17 @@ TURNS_APART = 20
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Compiled:
-    """What is known about one operation. `conditions` are the variables of @skip and @include: each combination has its own plan."""
+    """What is known about one operation. `conditions` are the variables of @skip and @include: each combination has its own plan.
+
+    `inner_variables` are those that are used anywhere but in the arguments of root fields.
+    """
 
     operation: OperationDefinitionNode
     fragments: Mapping[str, FragmentDetails]
     conditions: tuple[str, ...]
+    inner_variables: tuple[str, ...]
     calls: int = 0
     is_reported: bool = False
     coerce: CoerceVariables | None = None
@@ -68,8 +75,8 @@ class Plans:
         self.deoptimised: Counter[str] = Counter()
         self.answered = 0
 
-    async def run(self, compiled: Compiled, inputs: Mapping[str, Any], context: object) -> Outcome:
-        """The data, where a plan answers."""
+    async def run(self, compiled: Compiled, inputs: Mapping[str, Any], context: object, *, source: object = None) -> Outcome:
+        """The data, where a plan answers; `source` is the message of a subscription."""
         compiled.calls += 1
         if compiled.calls < self._min_calls:
             return Outcome(None)
@@ -79,7 +86,7 @@ class Plans:
         plan = self._plan(compiled, values)
         if plan is None:
             return Outcome(None)
-        run = Run(context, values, {})
+        run = Run(context, values, {}, source=source)
         try:
             data = await plan.run(run)
         except Deoptimised as error:
@@ -132,9 +139,10 @@ def compiled(document: DocumentNode, operation: OperationDefinitionNode) -> Comp
     fragments = {
         each.name.value: FragmentDetails(each) for each in document.definitions if isinstance(each, FragmentDefinitionNode)
     }
-    conditions = _Conditions()
+    conditions, inner = _Conditions(), _InnerVariables(operation)
     visit(document, conditions)
-    return Compiled(operation, fragments, tuple(sorted(conditions.names)))
+    visit(document, inner)
+    return Compiled(operation, fragments, tuple(sorted(conditions.names)), tuple(sorted(inner.names)))
 
 
 def remembering(roots: Mapping[str, Any]) -> Callable[..., Any]:
@@ -171,3 +179,29 @@ class _Conditions(Visitor):
         """`if` is the only argument of both."""
         if node.name.value in {"skip", "include"}:
             self.names |= {each.value.name.value for each in node.arguments if isinstance(each.value, VariableNode)}
+
+
+class _InnerVariables(Visitor):
+    """Collects the variables that are used by more than the arguments of root fields."""
+
+    def __init__(self, operation: OperationDefinitionNode) -> None:
+        super().__init__()
+        self._root_arguments = {
+            id(argument)
+            for each in operation.selection_set.selections
+            if isinstance(each, FieldNode)
+            for argument in each.arguments or ()
+        }
+        self.names: set[str] = set()
+
+    def enter_variable_definition(self, *_args: Any) -> Any:
+        """Declaring is not using."""
+        return SKIP
+
+    def enter_argument(self, node: ArgumentNode, *_args: Any) -> Any:
+        """Those of fields that a fragment adds to the root count as inner ones, which is only cautious."""
+        return SKIP if id(node) in self._root_arguments else None
+
+    def enter_variable(self, node: VariableNode, *_args: Any) -> None:
+        """Anywhere else."""
+        self.names.add(node.name.value)

@@ -3,18 +3,22 @@
 import asyncio
 from contextlib import aclosing, suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import orjson
 import structlog
 from graphql import OperationType
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.types import Receive, Scope, Send
 
 from taskgraph.errors import BadUserInput, TaskgraphError, Unauthenticated
+from taskgraph.server.deadline import Deadline
 from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown
 from taskgraph.server.executor import Answer, Executor, Operation, refusal, refused_document
 from taskgraph.server.gate import Caller, Gate, Reply
 from taskgraph.server.http import Parameters
+from taskgraph.server.socket import Disconnected, Socket
+from taskgraph.server.streams import Streams
 from taskgraph.storage import clock, mongo
 from taskgraph.storage.event_hub import SlowListener
 
@@ -42,42 +46,74 @@ class GraphQLOverWebSocket:
     """The WebSocket of /graphql."""
 
     def __init__(
-        self, documents: Documents, executor: Executor, gate: Gate, *, max_message_bytes: int, init_seconds: float = INIT_SECONDS
+        self,
+        documents: Documents,
+        executor: Executor,
+        gate: Gate,
+        *,
+        max_message_bytes: int,
+        init_seconds: float = INIT_SECONDS,
+        send_seconds: float = SEND_SECONDS,
     ) -> None:
         self._documents = documents
         self._executor = executor
+        self._streams = Streams(executor)
         self._gate = gate
+        self._sending = Deadline(send_seconds)
         self._max_message_bytes = max_message_bytes
         self._init_seconds = init_seconds
 
-    async def serve(self, socket: WebSocket) -> None:
-        """Serves one connection until either side ends it."""
-        if PROTOCOL not in socket.scope["subprotocols"]:
-            await socket.accept()
-            await socket.close(4406, "Subprotocol not acceptable")
-            return
-        await socket.accept(PROTOCOL)
-        connection = Connection(socket, self._documents, self._executor, self._gate, max_message_bytes=self._max_message_bytes)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI: serves one connection until either side ends it."""
+        socket = Socket(scope, receive, send)
         try:
-            await connection.serve(self._init_seconds)
+            if PROTOCOL in scope["subprotocols"]:
+                await socket.accept(PROTOCOL)
+                await self._connection(socket).serve(self._init_seconds)
+            else:
+                await socket.accept()
+                await socket.close(4406, "Subprotocol not acceptable")
         except* CloseSocket as group:
             error = _first(group)
             # A stalled client, which is why some of these end, takes no close message either.
-            with suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+            with suppress(RuntimeError, Disconnected, TimeoutError):
                 async with asyncio.timeout(SEND_SECONDS):
                     await socket.close(error.code, error.reason)
-        except* WebSocketDisconnect:
+        except* Disconnected:
             pass
+
+    def _connection(self, socket: Socket) -> "Connection":
+        return Connection(
+            socket,
+            self._documents,
+            self._executor,
+            self._streams,
+            self._gate,
+            self._sending,
+            max_message_bytes=self._max_message_bytes,
+        )
 
 
 class Connection:
     """One socket: its caller, once known, and its running operations by id."""
 
-    def __init__(self, socket: WebSocket, documents: Documents, executor: Executor, gate: Gate, *, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        socket: Socket,
+        documents: Documents,
+        executor: Executor,
+        streams: Streams,
+        gate: Gate,
+        sending: Deadline,
+        *,
+        max_message_bytes: int,
+    ) -> None:
         self._socket = socket
         self._documents = documents
         self._executor = executor
+        self._streams = streams
         self._gate = gate
+        self._sending = sending
         self._max_message_bytes = max_message_bytes
         self._caller: Caller | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -152,18 +188,20 @@ class Connection:
             raise CloseSocket(4409, f"Subscriber for {operation_id} already exists")
         if len(self._running) >= OPERATIONS:
             raise CloseSocket(4400, f"More than {OPERATIONS} operations at once")
-        task = tasks.create_task(self._run(operation_id, message.get("payload")))
+        task = tasks.create_task(self._run(operation_id, message))
         self._running[operation_id] = task
 
-    async def _run(self, operation_id: str, payload: Any) -> None:
+    async def _run(self, operation_id: str, message: dict[str, Any]) -> None:
         """One operation from its first to its last message; whatever goes wrong in it, the others go on."""
         try:
-            is_complete = await self._answer(operation_id, payload)
+            # Taken out: a subscription may last for days, and does not need its text again.
+            operation = self._operation(message.pop("payload", None))
+            is_complete = await self._answer(operation_id, operation)
         except DocumentRefused as error:
             is_complete = await self._deliver(operation_id, refused_document(error.code, error.errors))
         except OperationUnknown as error:
             is_complete = await self._deliver(operation_id, refusal(BadUserInput(str(error))))
-        except (CloseSocket, WebSocketDisconnect):
+        except (CloseSocket, Disconnected):
             raise
         except Exception as error:  # noqa: BLE001 - the edge: what is no RequestError is logged and shown as BUSY or INTERNAL
             is_complete = await self._deliver(operation_id, refusal(error))
@@ -171,16 +209,16 @@ class Connection:
         if is_complete and self._release(operation_id):
             await self._send({"type": "complete", "id": operation_id})
 
-    async def _answer(self, operation_id: str, payload: Any) -> bool:
+    def _operation(self, payload: Any) -> Operation:
         parameters = Parameters.of(payload)
-        prepared = self._documents.prepare(parameters.query)
-        chosen = prepared.operation(parameters.operation_name).operation
-        operation = Operation(prepared, parameters.operation_name, parameters.variables)
+        return Operation(self._documents.prepare(parameters.query), parameters.operation_name, parameters.variables)
+
+    async def _answer(self, operation_id: str, operation: Operation) -> bool:
+        chosen = operation.prepared.operation(operation.name).operation
         assert self._caller is not None  # noqa: S101 - nothing is run before connection_init
-        context = self._gate.context(self._caller, self._socket, Reply())
         if chosen.operation is OperationType.SUBSCRIPTION:
-            return await self._stream(operation_id, operation, context)
-        return await self._deliver(operation_id, await self._executor.run(operation, context))
+            return await self._stream(operation_id, operation, self._caller)
+        return await self._deliver(operation_id, await self._executor.run(operation, self._new_context(self._caller)))
 
     async def _end_with_session(self, caller: Caller) -> None:
         """Waits until the caller's token expires or the session is revoked, then ends the connection."""
@@ -198,16 +236,23 @@ class Connection:
             await asyncio.wait(under_way, timeout=FINISH_SECONDS)
         raise CloseSocket(4410, "Session ended")
 
-    async def _stream(self, operation_id: str, operation: Operation, context: object) -> bool:
+    def _new_context(self, caller: Caller) -> object:
+        return self._gate.context(caller, self._socket, Reply())
+
+    async def _stream(self, operation_id: str, operation: Operation, caller: Caller) -> bool:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this is a coroutine
         # By task: a client may use the id again while this one is still being cancelled.
         self._streaming.add(task)
         try:
-            async with aclosing(self._executor.stream(operation, context)) as answers:  # type: ignore[type-var]
-                async for answer in answers:
-                    if not await self._deliver(operation_id, answer):
-                        return False
+            stream = await self._executor.stream(operation, self._new_context(caller))
+            if isinstance(stream, Answer):
+                return await self._deliver(operation_id, stream)
+            channel, new_context = self._streams.channel(operation, caller.viewer), partial(self._new_context, caller)
+            beginning = f'{{"type":"next","id":{orjson.dumps(operation_id).decode()},"payload":'
+            async with aclosing(stream) as messages:
+                async for message in messages:
+                    await self._send_text(f"{beginning}{await channel.payload(message, new_context)}}}")
         except SlowListener as error:
             raise CloseSocket(4411, "Slow consumer: resume from the last cursor") from error
         finally:
@@ -232,7 +277,7 @@ class Connection:
 
     async def _receive(self) -> dict[str, Any]:
         try:
-            text = await self._socket.receive_text()
+            text = (await self._socket.receive())["text"]
         except KeyError as error:
             raise CloseSocket(4400, "Messages must be text") from error
         if len(text) > self._max_message_bytes:
@@ -246,9 +291,11 @@ class Connection:
         return message
 
     async def _send(self, message: dict[str, Any]) -> None:
+        await self._send_text(orjson.dumps(message).decode())
+
+    async def _send_text(self, text: str) -> None:
         try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await self._socket.send_text(orjson.dumps(message).decode())
+            await self._sending.bound(self._socket.send_text(text))
         except TimeoutError as error:
             raise CloseSocket(4411, "Slow consumer: resume from the last cursor") from error
 

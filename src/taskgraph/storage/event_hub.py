@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import bson
@@ -58,15 +58,37 @@ class SlowListener(Exception):
 
 @dataclass(eq=False, slots=True)
 class Listener:
-    """One subscriber: the messages it has yet to take, and which events it wants at all."""
+    """One subscriber: which events it wants at all, and the messages it has yet to take.
+
+    There are thousands, and each hears of each event: an asyncio.Queue would cost several times the memory and the time, and
+    even an empty deque more than all the rest.
+    """
 
     wanted: Callable[[Document], bool]
-    queue: asyncio.Queue[Message] = field(default_factory=lambda: asyncio.Queue(QUEUED_EVENTS))
+    heard_at: float
+    reminder: asyncio.TimerHandle | None = None
+    _queue: list[Message] = field(default_factory=list)
+    _arrival: asyncio.Future[None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more is kept for it: QUEUED_EVENTS wait to be taken."""
+        return len(self._queue) >= QUEUED_EVENTS
 
     def send(self, message: Message) -> None:
         """A full queue is left full: that is how its listener notices that it is too slow."""
-        if not self.queue.full() and not (isinstance(message, LoggedEvent) and not self.wanted(message.document)):
-            self.queue.put_nowait(message)
+        if self.is_full or (isinstance(message, LoggedEvent) and not self.wanted(message.document)):
+            return
+        self._queue.append(message)
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    async def take(self) -> Message:
+        """The oldest message that has not been taken, once there is one."""
+        if not self._queue:
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
+        return self._queue.pop(0)
 
 
 class EventHub:
@@ -92,38 +114,40 @@ class EventHub:
 
         Ends with SlowListener when QUEUED_EVENTS wait to be taken.
         """
-        listener = Listener(wanted)
+        loop = asyncio.get_running_loop()
+        listener = Listener(wanted, loop.time())
         self._listeners.setdefault(user_id, set()).add(listener)
+        self._remind(listener)
         try:
             opening = self._opening(user_id, after, wanted)
             for message in opening:
                 yield message
             seen = None if isinstance(opening[0], Gap) else after
-            while not listener.queue.full():
-                message = await self._next(listener, seen)
+            while not listener.is_full:
+                message = await listener.take()
+                # A client that comes from a process ahead of this one has seen these already.
+                if isinstance(message, LoggedEvent) and seen is not None and message.cursor <= seen:
+                    continue
+                listener.heard_at = loop.time()
                 yield message
             raise SlowListener
         finally:
+            if listener.reminder is not None:
+                listener.reminder.cancel()
             self._listeners[user_id].discard(listener)
             if not self._listeners[user_id]:
                 del self._listeners[user_id]
 
-    async def _next(self, listener: Listener, seen: EventCursor | None) -> Message:
-        """The next message for a listener, or a checkpoint when none has come for a while."""
-        deadline = asyncio.get_running_loop().time() + self._checkpoint_seconds
-        while True:
-            try:
-                # Not wait_for: in Python 3.11 it can swallow the cancellation that ends this listener.
-                async with asyncio.timeout_at(deadline):
-                    message = await listener.queue.get()
-            except TimeoutError:
-                # Time and an event may come in the same turn: a checkpoint must not stand before what it covers.
-                if listener.queue.empty():
-                    return Checkpoint(self._position(), clock.now())
-                message = listener.queue.get_nowait()
-            # A client that comes from a process ahead of this one has seen these already.
-            if not (isinstance(message, LoggedEvent) and seen is not None and message.cursor <= seen):
-                return message
+    def _remind(self, listener: Listener) -> None:
+        """Sends a checkpoint to a listener that has heard nothing for a while, and looks again when that may be so next time.
+
+        It stands behind the events that it covers. A timer for each message instead would cost more than the rest of its way.
+        """
+        loop = asyncio.get_running_loop()
+        if loop.time() >= listener.heard_at + self._checkpoint_seconds:
+            listener.heard_at = loop.time()
+            listener.send(Checkpoint(self._position(), clock.now()))
+        listener.reminder = loop.call_at(listener.heard_at + self._checkpoint_seconds, self._remind, listener)
 
     def _opening(self, user_id: ObjectId, after: EventCursor | None, wanted: Callable[[Document], bool]) -> list[Message]:
         if after is None:
@@ -138,7 +162,7 @@ class EventHub:
                 )
             ]
         later = (event for event, _ in self._ring if event.cursor > after)
-        missed = [event for event in later if user_id in event.document["audience"] and wanted(event.document)]
+        missed = [replace(event) for event in later if user_id in event.document["audience"] and wanted(event.document)]
         return [Checkpoint(after, clock.now()), *missed]
 
     def _position(self) -> EventCursor:
@@ -148,8 +172,10 @@ class EventHub:
         event = LoggedEvent(EventCursor.at(change.cluster_time, change.index), change.detail["fullDocument"])
         self._latest = event.cursor
         self._remember(event)
+        # One object for all who hear it now, and not the one that is remembered: with the last of them its renderings go.
+        live = replace(event)
         for user_id in event.document["audience"]:
-            self._send(user_id, event)
+            self._send(user_id, live)
 
     def _remember(self, event: LoggedEvent) -> None:
         size_bytes = len(bson.encode(event.document))

@@ -6,7 +6,7 @@ the same on every process, and in commit order. Events are generic here; what a 
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -73,10 +73,11 @@ class EventCursor:
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """A stored event with its position."""
+    """A stored event with its position. `renderings` is for those who are handed this very object: what they have made of it."""
 
     cursor: EventCursor
     document: Document
+    renderings: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
 async def append(db: Database, session: Session, events: Sequence[Event]) -> None:

@@ -53,9 +53,10 @@ def _actor(_info: Info) -> Reading["TaskEvent"]:
 
 @strawberry.type(description="One change of one task.")
 class TaskEvent(Node):
-    """Wraps a stored event; its position is known to who reads it from the log."""
+    """Wraps a stored event; its position is known to who reads it from the log. What it is shown as is shared by its hearers."""
 
     position: strawberry.Private[EventCursor]
+    renderings: strawberry.Private[dict[Any, Any]]
     action: TaskAction = stored("action", "What happened.")
     version: int = stored("version", "The task's version right after.")
     occurred_at: datetime = stored("occurredAt", "When it happened.")
@@ -153,16 +154,17 @@ class Subscription:
     ) -> AsyncGenerator[TaskStreamMessage]:
         """Each event is shown with what the database holds at that moment."""
         hub, viewer = info.context.resources[EventHub], info.context.viewer
+        # It leads to all that graphql-core has built for the start; a subscription may last for days.
+        del info
         async with aclosing(hub.listen(viewer.id, after=after, wanted=_wanted(filter))) as messages:
             async for message in messages:
-                info.context.forget()
                 yield _shown(message)
 
 
 def _shown(message: HubMessage) -> TaskEvent | StreamCheckpoint | StreamGap:
     match message:
         case LoggedEvent(cursor, document):
-            return TaskEvent(document=document, position=cursor)
+            return TaskEvent(document=document, position=cursor, renderings=message.renderings)
         case Checkpoint(cursor, at):
             return StreamCheckpoint(cursor=cursor, at=at)
         case Gap(start, cursor, reason):
