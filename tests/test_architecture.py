@@ -15,7 +15,7 @@ ORDER = {
     "settings": (),
     "logs": (),
     "storage": (
-        *("clock", "base64url", "tether", "child", "data_folder", "mongo", "redis", "merged_reads", "paging"),
+        *("clock", "base64url", "tether", "child", "data_folder", "mongo", "redis", "merged_reads", "group_commit", "paging"),
         *("event_log", "change_tail", "event_hub", "migrate", "embedded"),
     ),
     "server": (

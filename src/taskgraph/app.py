@@ -36,6 +36,7 @@ from taskgraph.settings import Settings, names_set_without_effect
 from taskgraph.storage import mongo, redis
 from taskgraph.storage.change_tail import ChangeTail
 from taskgraph.storage.event_hub import EventHub
+from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.merged_reads import MergedReads
 from taskgraph.storage.mongo import Database
 from taskgraph.storage.redis import Redis
@@ -53,8 +54,9 @@ def create_app(settings: Settings) -> ASGIApp:
     db, cache = mongo.connect(settings), redis.connect(settings)
     tokens = AccessTokens(settings.signing_secrets, ttl_seconds=settings.access_token_seconds)
     credentials = Credentials(PasswordHasher(), LoginThrottle(cache, failures=settings.login_failures))
-    live, hub = LiveSessions(db), EventHub()
-    resources = Resources(settings, db, MergedReads(db), cache, credentials, tokens, live, hub, Erasure([erasure.erase]))
+    merged = MergedReads(db)
+    live, hub = LiveSessions(merged), EventHub()
+    resources = Resources(*(settings, db, merged, GroupCommit(db), cache, credentials, tokens, live, hub, Erasure([erasure.erase])))
     tail = ChangeTail(db, [hub.subscription, live.subscription])
     over_http, over_websocket = _endpoints(resources)
     starlette = Starlette(routes=_routes(resources, tail, over_http), lifespan=_lifespan(resources, tail))

@@ -14,6 +14,7 @@ from taskgraph.accounts.passwords import PasswordHasher
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.settings import Settings
 from taskgraph.storage import clock
+from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.mongo import Database, Document
 from taskgraph.tasks import writes as tasks
 from taskgraph.tasks.model import TaskPriority, TaskStatus
@@ -77,6 +78,7 @@ async def _account(db: Database, hasher: PasswordHasher, tokens: AccessTokens, n
 
 
 async def _make_tasks(db: Database, user: Document) -> None:
+    commits = GroupCommit(db)
     for title, status, priority, due_in_days, labels, parts in PLAN:
         due = None if due_in_days is None else clock.now() + timedelta(days=due_in_days)
         given = {
@@ -87,9 +89,9 @@ async def _make_tasks(db: Database, user: Document) -> None:
             "dueDate": due,
             "assigneeId": user["_id"],
         }
-        parent = await tasks.create_task(db, user["_id"], given)
+        parent = await tasks.create_task(commits, user["_id"], given)
         for part in parts:
-            await tasks.create_task(db, user["_id"], _part(part, parent.task["_id"]))
+            await tasks.create_task(commits, user["_id"], _part(part, parent.task["_id"]))
 
 
 def _part(title: str, parent_id: ObjectId) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from taskgraph.storage import clock, migrate, mongo
 from taskgraph.storage.change_tail import Change
 from taskgraph.storage.event_hub import EventHub
 from taskgraph.storage.event_log import EventCursor
+from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.merged_reads import MergedReads
 from taskgraph.storage.mongo import Database
 from taskgraph.tasks import writes
@@ -145,9 +146,9 @@ async def _prepared(made: Settings) -> tuple[Database, Viewer]:
     await migrate.apply(db)
     await seed.fill(db, made, users=1, tasks_per_user=5, tokens=None, password=None)
     (user,) = await db["users"].find({}).to_list()
-    parent = (await writes.create_task(db, user["_id"], {"title": "parent", "priority": TaskPriority.LOW})).task
+    parent = (await writes.create_task(GroupCommit(db), user["_id"], {"title": "parent", "priority": TaskPriority.LOW})).task
     given = {"title": "child", "priority": TaskPriority.HIGH, "parentId": parent["_id"], "assigneeId": user["_id"], "dueDate": NOW}
-    child = (await writes.create_task(db, user["_id"], given, caused_by="key")).task
+    child = (await writes.create_task(GroupCommit(db), user["_id"], given, caused_by="key")).task
     await writes.update_task(db, user["_id"], child["_id"], Patch({"status": TaskStatus.DONE, "dueDate": None}, add_labels=["a"]))
     await writes.update_task(db, user["_id"], parent["_id"], Patch({"description": "with one child"}))
     await writes.delete_task(db, user["_id"], child["_id"])

@@ -380,7 +380,7 @@ def test_a_bug_before_anything_runs_is_shown_the_same_way(
 
     person = someone()
     monkeypatch.setattr("taskgraph.accounts.live_sessions.BELIEVED_SECONDS", -1.0)
-    monkeypatch.setattr(sessions, "live_session", broken)
+    monkeypatch.setattr(sessions, "live_sessions", broken)
     with capture_logs() as logged:
         answer = person.post(TYPENAME)
     assert answer.status_code == 500
@@ -410,7 +410,7 @@ def test_an_unreachable_database_is_busy_before_anything_runs(someone: Someone, 
 
     person = someone()
     monkeypatch.setattr("taskgraph.accounts.live_sessions.BELIEVED_SECONDS", -1.0)
-    monkeypatch.setattr(sessions, "live_session", unreachable)
+    monkeypatch.setattr(sessions, "live_sessions", unreachable)
     answer = person.post(TYPENAME)
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "5"

@@ -373,7 +373,7 @@ def test_while_the_database_is_away_clients_are_asked_to_come_back(
         raise AutoReconnect("connection refused")
 
     monkeypatch.setattr("taskgraph.accounts.live_sessions.BELIEVED_SECONDS", -1.0)
-    monkeypatch.setattr(sessions, "live_session", unreachable)
+    monkeypatch.setattr(sessions, "live_sessions", unreachable)
     with opened(server.ws_url) as socket:
         socket.send("connection_init", payload={"authorization": f"Bearer {person.token}"})
         assert socket.closed() == Closed(1013, "Try again later")

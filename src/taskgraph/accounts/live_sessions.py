@@ -18,7 +18,8 @@ from taskgraph.accounts import sessions
 from taskgraph.accounts.tokens import Claims
 from taskgraph.errors import Unauthenticated
 from taskgraph.storage.change_tail import Change, Subscription
-from taskgraph.storage.mongo import Database, Document
+from taskgraph.storage.merged_reads import MergedReads
+from taskgraph.storage.mongo import Document
 
 REMEMBERED = 50_000
 BELIEVED_SECONDS = 10.0
@@ -38,8 +39,8 @@ class LiveSession:
 class LiveSessions:
     """At most REMEMBERED sessions; the one unused for longest is forgotten first, and simply read again."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, merged: MergedReads) -> None:
+        self._merged = merged
         self._known: OrderedDict[ObjectId, LiveSession] = OrderedDict()
         # Who holds on to a session, as a socket does, hears of its end however long ago it was seen last.
         self._held: WeakValueDictionary[ObjectId, LiveSession] = WeakValueDictionary()
@@ -54,7 +55,7 @@ class LiveSessions:
         """The session of a verified access token; Unauthenticated when it is over."""
         known = self._known.get(claims.session_id)
         if known is None or time.monotonic() - known.checked_at > BELIEVED_SECONDS:
-            document = await sessions.live_session(self._db, claims.session_id)
+            document = await self._read(claims.session_id)
             if document is None:
                 self.end(claims.session_id)
                 raise Unauthenticated("The session has ended; sign in again.")
@@ -82,7 +83,7 @@ class LiveSessions:
                 async with asyncio.timeout(RECHECK_SECONDS):
                     await session.ended.wait()
                     return
-            if await sessions.live_session(self._db, session.id) is None:
+            if await self._read(session.id) is None:
                 self.end(session.id)
 
     def end(self, session_id: ObjectId) -> None:
@@ -95,6 +96,9 @@ class LiveSessions:
         """The same for every session of a user but `keep`."""
         for session in [each for each in self._held.values() if each.user_id == user_id and each.id != keep]:
             self.end(session.id)
+
+    async def _read(self, session_id: ObjectId) -> Document | None:
+        return (await self._merged.load(sessions.live_sessions, [session_id]))[session_id]
 
     def _receive(self, change: Change) -> None:
         self.end(change.detail["documentKey"]["_id"])

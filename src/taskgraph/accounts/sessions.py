@@ -127,9 +127,12 @@ async def holder(db: Database, text: str) -> Document | None:
     return None
 
 
-async def live_session(db: Database, session_id: ObjectId) -> Document | None:
-    """The session, unless it has ended or expired."""
-    return await db["sessions"].find_one({"_id": session_id, "endedAt": None, "expiresAt": {"$gt": clock.now()}})
+async def live_sessions(db: Database, ids: Sequence[ObjectId]) -> list[Document | None]:
+    """The sessions with these ids; one query, None for what has ended or expired. The ids must come from verified tokens."""
+    wanted = {"_id": {"$in": list(ids)}, "endedAt": None, "expiresAt": {"$gt": clock.now()}}
+    documents = await db["sessions"].find(wanted, {"userId": 1}, batch_size=len(ids) + 1).to_list()
+    found = {each["_id"]: each for each in documents}
+    return [found.get(session_id) for session_id in ids]
 
 
 async def sessions_by_key(db: Database, keys: Sequence[tuple[ObjectId, ObjectId]]) -> list[Document | None]:

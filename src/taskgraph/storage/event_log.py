@@ -18,6 +18,8 @@ from taskgraph.errors import BadUserInput
 from taskgraph.storage import base64url
 from taskgraph.storage.mongo import Database, Document, Session
 
+COLLECTION = "events"
+
 
 def _indexes() -> list[Any]:
     return [
@@ -30,7 +32,7 @@ def _indexes() -> list[Any]:
 class Event(Model):
     """One change. `audience` was decided when it was written; `people` are all users named anywhere in it, for erasure."""
 
-    model_config = {"collection": "events", "indexes": _indexes}
+    model_config = {"collection": COLLECTION, "indexes": _indexes}
 
     id: ObjectId = Field(default_factory=ObjectId, primary_field=True)
     owner_id: ObjectId = Field(key_name="ownerId")
@@ -82,4 +84,10 @@ class LoggedEvent:
 
 async def append(db: Database, session: Session, events: Sequence[Event]) -> None:
     """Writes events in the caller's transaction; their order here is their order in the log."""
-    await db["events"].insert_many([event.model_dump_doc() for event in events], session=session)
+    for collection, documents in inserts(events).items():
+        await db[collection].insert_many(documents, session=session)
+
+
+def inserts(events: Sequence[Event]) -> dict[str, list[Document]]:
+    """What to insert for them, in the transaction of the change and in this order."""
+    return {COLLECTION: [event.model_dump_doc() for event in events]}

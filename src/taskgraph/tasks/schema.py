@@ -16,6 +16,7 @@ from taskgraph.server.fields import Reading, batched, derived, stored
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
 from taskgraph.server.relay import Node, PageInfo, global_id, parse_id_of
 from taskgraph.storage import paging
+from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.mongo import Document, Projection
 from taskgraph.storage.paging import Page, encode_cursor
 from taskgraph.tasks import orders, reads, retention, writes
@@ -342,10 +343,9 @@ class Mutation:
     @refusals_as_errors(CreateTaskPayload)
     async def create_task(self, info: Info, input: Annotated[CreateTaskInput, INPUT]) -> CreateTaskPayload:
         """One transaction: task and event."""
-        viewer, key = info.context.viewer, input.idempotency_key
-        return _payload(
-            info, CreateTaskPayload, await writes.create_task(info.context.db, viewer.id, input.fields(), caused_by=key)
-        )
+        commits, viewer = info.context.resources[GroupCommit], info.context.viewer
+        written = await writes.create_task(commits, viewer.id, input.fields(), caused_by=input.idempotency_key)
+        return _payload(info, CreateTaskPayload, written)
 
     @strawberry.mutation(
         description="Changes a task: a field left out of the patch is kept, null clears it. A patch that changes nothing makes no new version."

@@ -10,6 +10,7 @@ from bson import ObjectId
 from taskgraph.errors import ErrorCode, Problem, Refused
 from taskgraph.storage import clock, event_log
 from taskgraph.storage.event_log import EventCursor
+from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.mongo import Database, Document, Session, transaction
 from taskgraph.tasks import rules
 from taskgraph.tasks.events import TaskAction, event
@@ -62,7 +63,9 @@ class Written:
     cursor: EventCursor | None
 
 
-async def create_task(db: Database, viewer_id: ObjectId, given: Mapping[str, Any], *, caused_by: str | None = None) -> Written:
+async def create_task(
+    commits: GroupCommit, viewer_id: ObjectId, given: Mapping[str, Any], *, caused_by: str | None = None
+) -> Written:
     """A new task of the viewer from fields as stored. InputRefused, AssigneeNotFound, TaskNotFound for the parent."""
     checklist = rules.Checklist("input")
     values = rules.cleaned(given, checklist)
@@ -88,14 +91,17 @@ async def create_task(db: Database, viewer_id: ObjectId, given: Mapping[str, Any
         completed_at=now if values.get("status") is TaskStatus.DONE else None,
     ).model_dump_doc()
 
-    async def write(session: Session) -> None:
-        if task["parentId"] is not None:
-            await _check_parent(db, session, task, ("input", "parent", "id"), is_new=True)
-        await db["tasks"].insert_one(task, session=session)
-        made = event(TaskAction.CREATED, before={}, after=task, actor_id=viewer_id, caused_by=caused_by)
-        await event_log.append(db, session, [made])
+    made = event(TaskAction.CREATED, before={}, after=task, actor_id=viewer_id, caused_by=caused_by)
+    if task["parentId"] is None:
+        committed = await commits.insert({"tasks": [task], **event_log.inserts([made])})
+        return Written(task, EventCursor.at(committed.time, committed.first[event_log.COLLECTION]))
 
-    _, committed_at = await transaction(db, write)
+    async def write(session: Session) -> None:
+        await _check_parent(commits.db, session, task, ("input", "parent", "id"), is_new=True)
+        await commits.db["tasks"].insert_one(task, session=session)
+        await event_log.append(commits.db, session, [made])
+
+    _, committed_at = await transaction(commits.db, write)
     return Written(task, EventCursor.at(committed_at))
 
 
