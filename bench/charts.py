@@ -8,12 +8,14 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bench.figures import median, shown
+from bench.figures import keeps_up, median, shown
+from bench.goals import PAGE_GROWTH
 
 OURS, CACHED, REFERENCE, OTHERS = "#1b6e53", "#69b79a", "#b0562c", "#b9bec6"
 COLOURS = {"taskgraph": OURS, "taskgraph_cached": CACHED, "mercurius": REFERENCE}
+THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 or value == 0 else f"{value:g}")
 STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#888888",
@@ -60,9 +62,11 @@ def draw(results: Mapping[str, Any], folder: Path) -> None:
 def _requests(found: Mapping[str, Any], titles: Mapping[str, str]) -> Figure:
     """A panel for each workload, a bar for each server."""
     figure, grid = plt.subplots(len(found), 1, figsize=(8, 1.75 * len(found)))
-    for axes, (workload, servers) in zip(grid if len(found) > 1 else [grid], found.items(), strict=True):
-        bars = {titles[name]: median(rows, "cpu_us") for name, rows in servers.items()}
-        _bars(axes, bars, [COLOURS.get(name, OTHERS) for name in servers])
+    for axes, workload in zip(grid, sorted(found), strict=True):
+        # Ours first; the others as they were measured.
+        names = sorted(found[workload], key=lambda name: not name.startswith("taskgraph"))
+        bars = {titles[name]: median(found[workload][name], "cpu_us") for name in names}
+        _bars(axes, bars, [COLOURS.get(name, OTHERS) for name in names])
         axes.set_title(f"{workload} {titles[workload]}")
     figure.supxlabel("CPU microseconds of the server per request; less is better", fontsize=9)
     return figure
@@ -73,7 +77,7 @@ def _bars(axes: Axes, bars: Mapping[str, float], colours: Sequence[str]) -> None
     axes.bar_label(drawn, labels=[shown(value) for value in bars.values()], padding=3)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.12 * max(bars.values()))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_major_formatter(THOUSANDS)
     axes.tick_params(left=False)
 
 
@@ -87,24 +91,26 @@ def _shapes(found: Mapping[str, Any], titles: Mapping[str, str]) -> Figure:
     axes.tick_params(left=False)
     axes.invert_yaxis()
     axes.margins(x=0.1)
+    axes.xaxis.set_major_formatter(THOUSANDS)
     axes.set_xlabel("CPU microseconds of the server per request; less is better")
     axes.legend(loc="lower right")
     return figure
 
 
 def _growth(found: Mapping[str, Any], titles: Mapping[str, str]) -> Figure:
-    """Straight lines that stay level mean that the size of the database does not matter."""
+    """Ratios, because they were measured in turns; lines that stay level mean that the size of the database does not matter."""
     figure, axes = plt.subplots(figsize=(8, 4))
     sizes = [int(size) for size in found]
     for name in next(iter(found.values()))["reads"]:
-        axes.plot(sizes, [at["reads"][name]["p50_ms"] for at in found.values()], marker="o", label=titles[name])
+        axes.plot(sizes, [at["reads"][name]["ratio"] for at in found.values()], marker="o", label=titles[name])
+    axes.axhline(PAGE_GROWTH, color=OTHERS, linestyle="--", label="goal of a page")
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
     axes.grid(axis="y")
     axes.set_xlabel("tasks in the database")
-    axes.set_ylabel("median milliseconds, one request at a time")
+    axes.set_ylabel(f"times the median with {sizes[0]:,} tasks")
     figure.legend(loc="outside right upper")
     return figure
 
@@ -136,6 +142,7 @@ def _connections(found: Mapping[str, Any], titles: Mapping[str, str]) -> Figure:
         axes.set_title(label)
         axes.grid(axis="y")
     left.set_ylim(bottom=0)
+    left.yaxis.set_major_formatter(THOUSANDS)
     _logarithmic(right)
     left.legend()
     return figure
@@ -143,10 +150,7 @@ def _connections(found: Mapping[str, Any], titles: Mapping[str, str]) -> Figure:
 
 def _logarithmic(axes: Axes) -> None:
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(THOUSANDS)
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="y")
-
-
-def keeps_up(figures: Mapping[str, float]) -> bool:
-    """Whether nearly all that was offered was also answered meanwhile."""
-    return figures["answered"] >= 0.98 * figures["due"]

@@ -27,3 +27,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """In Markdown; every column but the first is aligned to the right."""
     rule = ["---", *("---:" for _ in heads[1:])]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows))
+
+
+def keeps_up(figures: Mapping[str, float]) -> bool:
+    """Whether nearly all that was offered to a server was also answered meanwhile."""
+    return figures["answered"] >= 0.98 * figures["due"]

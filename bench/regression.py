@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench import answers, closed_loop, cores, data, databases, servers
@@ -39,14 +40,20 @@ def main() -> None:
         lines = [f"{name} = {cost:.4f}\n" for name, cost in costs.items()]
         RECORD.write_text(f"{HEAD}bound = {recorded['bound']}\n\n[costs]\n{''.join(lines)}", encoding="utf-8")
         return
-    slower = []
     for name, cost in costs.items():
-        times = cost / recorded["costs"][name]
-        print(f"{name}  {cost:.4f}  {times:.2f} times the record", flush=True)
-        if times > recorded["bound"]:
-            slower.append(f"{name} costs {times:.2f} times what was recorded, more than {recorded['bound']}")
-    if slower:
-        sys.exit("error: " + "; ".join(slower))
+        print(f"{name}  {cost:.4f}  {cost / recorded['costs'][name]:.2f} times the record")
+    if found := slower(costs, recorded["costs"], bound=recorded["bound"]):
+        sys.exit(f"error: {'; '.join(found)}")
+
+
+def slower(costs: Mapping[str, float], recorded: Mapping[str, float], *, bound: float) -> list[str]:
+    """A sentence for each workload that costs more than `bound` times the record."""
+    times = {name: cost / recorded[name] for name, cost in costs.items()}
+    return [
+        f"{name} costs {factor:.2f} times what was recorded, more than {bound:g}"
+        for name, factor in times.items()
+        if factor > bound
+    ]
 
 
 async def _measured() -> dict[str, float]:
