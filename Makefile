@@ -59,9 +59,8 @@ bench/.venv/installed: bench/requirements.txt
 # npm writes the file last.
 bench/peers/node_modules/.package-lock.json: bench/peers/package.json bench/peers/package-lock.json
 	@command -v npm >/dev/null || { echo "error: the other servers need Node 20 or newer; install it and try again" >&2; exit 1; }
-	@command -v wrk >/dev/null || { echo "error: wrk makes the load and was not found; on Debian and Ubuntu: apt install wrk" >&2; exit 1; }
 	cd bench/peers && npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 
 clean:  ## what set-up and runs have made; a data folder is kept: remove .taskgraph by hand
-	rm -rf .venv bench/.venv bench/peers/node_modules bench/run bench/quick web/node_modules src/taskgraph/server/graphiql .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv bench/.venv bench/peers/node_modules bench/run bench/run.lock bench/quick web/node_modules src/taskgraph/server/graphiql .mypy_cache .ruff_cache .pytest_cache .hypothesis

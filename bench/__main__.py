@@ -83,7 +83,7 @@ def _measure(running: Databases, scope: Scope, names: list[str], file: Path) -> 
 
 def _titles() -> dict[str, str]:
     """What the page calls servers, workloads and kinds of reads: rendering knows nothing else about them."""
-    kinds = (*servers.COMPARED, servers.OURS_CACHED, servers.OURS_INTERPRETED)
+    kinds = (*servers.COMPARED, servers.OURS_INTERPRETED)
     return {each.name: each.title for each in (*kinds, *WORKLOADS)} | growth.TITLES
 
 

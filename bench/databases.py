@@ -1,10 +1,10 @@
 """The databases of a run: a real MongoDB and a real Valkey, those of `taskgraph dev`, in a folder that goes when the run ends."""
 
-import asyncio
 import contextlib
+import fcntl
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,24 +37,31 @@ class Databases:
 @contextlib.asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[Databases]:
     """Both on the core of the load; `folder` is emptied before and removed afterwards."""
-    await asyncio.to_thread(_empty, folder)
-    try:
-        with cores.pinned(cores.LOAD):
-            async with embedded.running(folder / "data") as servers:
-                if servers.mongod is None or servers.mongo_url is None or servers.redis_url is None:
-                    raise AssertionError("both were asked for")
-                cache_gb = min(CACHE_GB, round(memory_gb() / 2, 2))
-                databases = Databases(folder, servers.mongo_url, servers.redis_url, servers.mongod.pid, cache_gb)
-                with databases.client() as client:
-                    client.admin.command("setParameter", 1, wiredTigerEngineRuntimeConfig=f"cache_size={int(cache_gb * 1024)}M")
-                yield databases
-    finally:
+    with _held(folder), cores.pinned(cores.LOAD):
+        async with embedded.running(folder / "data") as servers:
+            if servers.mongod is None or servers.mongo_url is None or servers.redis_url is None:
+                raise AssertionError("both were asked for")
+            cache_gb = min(CACHE_GB, round(memory_gb() / 2, 2))
+            databases = Databases(folder, servers.mongo_url, servers.redis_url, servers.mongod.pid, cache_gb)
+            with databases.client() as client:
+                client.admin.command("setParameter", 1, wiredTigerEngineRuntimeConfig=f"cache_size={int(cache_gb * 1024)}M")
+            yield databases
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Two runs at once would measure each other; SystemExit when there is one. A killed run leaves gigabytes, which go here."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"another run uses {folder.name}; wait for its end") from None
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _empty(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+        folder.mkdir()
+        try:
+            yield
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def memory_gb() -> float:

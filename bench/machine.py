@@ -48,9 +48,11 @@ def described(running: Databases) -> dict[str, str]:
 
 
 def revision() -> str:
-    """Of the code that was measured."""
-    # Results and the page itself are written by runs.
-    return _output("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD")
+    """Of the code that was measured. What lies outside src, such as the page that a run writes, does not matter to the server."""
+    git = ("git", "-C", str(ROOT))
+    known = _output(*git, "rev-parse", "--short=12", "HEAD") or "unknown"
+    is_changed = subprocess.run((*git, "diff", "--quiet", "HEAD", "--", "src"), check=False, capture_output=True).returncode == 1
+    return f"{known} with changes" if is_changed else known
 
 
 def expect_tools() -> None:

@@ -103,7 +103,7 @@ def _requests(found: Phase, titles: Mapping[str, str]) -> str:
                 f"{ratio(windows, servers['mercurius'], 'cpu_us'):.2f}",
                 *(shown(median(windows, key)) for key in ("mongod_us", "bytes")),
             ]
-            for name, windows in servers.items()
+            for name, windows in sorted(servers.items(), key=_ours_first)
         ]
         tables.append(f"### {workload} {titles[workload]}\n\n{table(heads, rows)}")
     return "\n\n".join(
@@ -113,6 +113,10 @@ def _requests(found: Phase, titles: Mapping[str, str]) -> str:
             *tables,
         ]
     )
+
+
+def _ours_first(item: tuple[str, Any]) -> bool:
+    return not item[0].startswith("taskgraph")
 
 
 def _shapes(found: Phase, titles: Mapping[str, str]) -> str:

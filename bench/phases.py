@@ -19,12 +19,11 @@ WORKERS_PORT = 4130
 def requests(databases: Databases, scope: Scope) -> dict[str, Any]:
     """Windows by workload and server: the comparison itself."""
     found: dict[str, Any] = {}
-    with servers.running((*servers.COMPARED, servers.OURS_CACHED), databases) as running:
-        cached = [server for server in running if server.kind is servers.OURS_CACHED]
-        others = [server for server in running if server.kind is not servers.OURS_CACHED]
+    with servers.running(servers.COMPARED, databases) as running:
+        without_cache = [server for server in running if server.kind is not servers.OURS_CACHED]
         for workload in (*READING, CREATE):
             found[workload.name] = windows.interleaved(
-                [*others, *cached] if workload is HOT_PAGE else others,
+                running if workload is HOT_PAGE else without_cache,
                 workload,
                 mongod_pid=databases.mongod_pid,
                 count=scope.windows,
