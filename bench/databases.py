@@ -55,7 +55,7 @@ def _held(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SystemExit(f"another run uses {folder.name}; wait for its end") from None
+            raise SystemExit("error: another run is under way; wait for its end") from None
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:
