@@ -1,10 +1,10 @@
-# make run | test | check | setup | lock | clean. Nothing else has to be installed by hand.
+# make run | test | check | bench | setup | lock | clean. Nothing else has to be installed by hand.
 SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PAGE := src/taskgraph/server/graphiql/index.html
 
-.PHONY: run test check setup lock clean schema
+.PHONY: run test check setup lock clean schema bench bench-check bench-page
 
 run: setup  ## set-up, then one machine with everything; another port: make run ARGS="--port 8011"
 	$(BIN)/taskgraph dev --demo $(ARGS)
@@ -34,12 +34,33 @@ $(PAGE): web/package.json web/package-lock.json $(wildcard web/*.html web/*.js w
 	  cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build; \
 	else echo "note: Node 20 or newer was not found, so GraphiQL is not built; install Node and run make again. The API works without it."; fi
 
-lock:  ## resolve pyproject.toml's ranges anew
+lock:  ## resolve pyproject.toml's ranges anew, and bench's
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra embedded --group dev -c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header bench/requirements.in -o bench/requirements.txt
 
 schema:  ## print the schema from code
 	$(BIN)/taskgraph schema > schema.graphql
 
+bench: setup bench/.venv/installed bench/peers/node_modules/.package-lock.json  ## beside other servers, written to docs/performance.md; minutes: make bench ARGS=--quick
+	$(BIN)/python -m bench $(ARGS)
+
+bench-check: setup  ## has an operation become more expensive? needs no other servers
+	$(BIN)/python -m bench.regression $(ARGS)
+
+bench-page: bench/.venv/installed  ## the page of results anew, from bench/results.json
+	bench/.venv/bin/python -m bench.report bench/results.json docs
+
+bench/.venv/installed: bench/requirements.txt
+	$(PYTHON) -m venv --clear bench/.venv
+	bench/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r bench/requirements.txt
+	touch $@
+
+# npm writes the file last.
+bench/peers/node_modules/.package-lock.json: bench/peers/package.json bench/peers/package-lock.json
+	@command -v npm >/dev/null || { echo "error: the other servers need Node 20 or newer; install it and try again" >&2; exit 1; }
+	cd bench/peers && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
 clean:  ## what set-up and runs have made; a data folder is kept: remove .taskgraph by hand
-	rm -rf .venv web/node_modules src/taskgraph/server/graphiql .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv bench/.venv bench/peers/node_modules bench/run bench/run.lock bench/quick web/node_modules src/taskgraph/server/graphiql .mypy_cache .ruff_cache .pytest_cache .hypothesis
