@@ -75,7 +75,7 @@ class Plans:
         self.deoptimised: Counter[str] = Counter()
         self.answered = 0
 
-    async def run(self, compiled: Compiled, inputs: Mapping[str, Any], context: object, *, source: object = None) -> Outcome:
+    async def run(self, compiled: Compiled, inputs: Mapping[str, Any], context: Any, *, source: object = None) -> Outcome:
         """The data, where a plan answers; `source` is the message of a subscription."""
         compiled.calls += 1
         if compiled.calls < self._min_calls:
@@ -90,11 +90,15 @@ class Plans:
         try:
             data = await plan.run(run)
         except Deoptimised as error:
-            return self._left(compiled, str(error), run.roots)
+            reason = str(error)
         except Exception as error:  # noqa: BLE001 - graphql-core turns it into an error with its path
-            return self._left(compiled, type(error).__name__, run.roots)
-        self.answered += 1
-        return Outcome(data)
+            reason = type(error).__name__
+        else:
+            self.answered += 1
+            return Outcome(data)
+        # What is at hand already would let some fields fail before their siblings have begun, and so decide which error is shown.
+        context.forget()
+        return self._left(compiled, reason, run.roots)
 
     def _variables(self, compiled: Compiled, inputs: Mapping[str, Any]) -> VariableValues | None:
         definitions = compiled.operation.variable_definitions or ()
