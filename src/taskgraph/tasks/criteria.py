@@ -31,6 +31,11 @@ class Criteria:
         object.__setattr__(self, "digest", bson.encode(self.condition))
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is all tasks that are not deleted."""
+        return not self.condition and not self.include_deleted
+
+    @property
     def conditions(self) -> list[Document]:
         """For the database; whether deleted or not is always said, because indexes start with it."""
         return [{"isDeleted": {"$in": [False, True]} if self.include_deleted else False}, self.condition]

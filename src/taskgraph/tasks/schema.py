@@ -18,13 +18,14 @@ from taskgraph.server.relay import Node, PageInfo, global_id, parse_id_of
 from taskgraph.storage import paging
 from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.mongo import Document, Projection
-from taskgraph.storage.paging import Page, encode_cursor
+from taskgraph.storage.paging import Page, Window, encode_cursor
 from taskgraph.tasks import orders, reads, retention, writes
+from taskgraph.tasks.criteria import Criteria
 from taskgraph.tasks.enums import TaskPriority, TaskStatus
 from taskgraph.tasks.filters import MAX_TEXT_CHARACTERS, TASK, TaskFilter, TaskOrder, criteria_of, order_of
 from taskgraph.tasks.inputs import CreateTaskInput, DeleteTaskInput, RestoreTaskInput, UpdateTaskInput
 from taskgraph.tasks.model import is_overdue
-from taskgraph.tasks.reads import SubtaskCountKey, SubtasksKey, TaskKey
+from taskgraph.tasks.reads import PageKey, SubtaskCountKey, SubtasksKey, TaskKey
 
 Payload = TypeVar("Payload", bound="TaskPayload")
 First = Annotated[
@@ -298,8 +299,9 @@ class Query:
         """One query, and one more for totalCount."""
         db, viewer_id, criteria = info.context.db, info.context.viewer.id, criteria_of(filter, info.context.now)
         window = paging.window(order_of(order_by), first=first, after=after, last=last, before=before)
-        page = await reads.page(db, viewer_id, criteria=criteria, window=window, projection=info.projection)
-        return TaskConnection(page=page, count=lambda: reads.count(db, viewer_id, criteria=criteria))
+        return TaskConnection(
+            page=await _page(info, viewer_id, criteria, window), count=lambda: reads.count(db, viewer_id, criteria=criteria)
+        )
 
     @strawberry.field(
         description="Full-text search, best match first: a hit in the title weighs 10, in the description 5. "
@@ -386,6 +388,12 @@ class Mutation:
         return _payload(
             info, RestoreTaskPayload, await writes.restore_task(info.context.db, viewer.id, _task_id(input.id), caused_by=key)
         )
+
+
+async def _page(info: Info, viewer_id: ObjectId, criteria: Criteria, window: Window) -> Page:
+    if criteria.is_plain:
+        return await info.context.load(reads.pages, PageKey(viewer_id, window), info.projection)
+    return await reads.page(info.context.db, viewer_id, criteria=criteria, window=window, projection=info.projection)
 
 
 async def find_task(context: Context, key: TaskKey, projection: Projection = None) -> Task | None:
