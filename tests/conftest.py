@@ -95,6 +95,8 @@ def settings(servers: Servers, mongo_client: MongoClient[dict[str, Any]]) -> Ite
             "mongo_database": f"test_{uuid.uuid4().hex[:12]}",
             "mongo_pool_min": 0,
             "jwt_secrets": servers.jwt_secret,
+            # Many tests write past the server, which then need not notice for a while.
+            "response_cache_seconds": 0,
         }
         merged = {name: value for name, value in (usual | given).items() if value is not None}
         made = load({f"TASKGRAPH_{name.upper()}": str(value) for name, value in merged.items()}, env_file=None)

@@ -15,7 +15,19 @@ ORDER = {
     "settings": (),
     "logs": (),
     "storage": (
-        *("clock", "base64url", "tether", "child", "data_folder", "mongo", "redis", "merged_reads", "group_commit", "paging"),
+        *(
+            "clock",
+            "base64url",
+            "tether",
+            "child",
+            "data_folder",
+            "mongo",
+            "redis",
+            "merged_reads",
+            "versions",
+            "group_commit",
+            "paging",
+        ),
         *("event_log", "change_tail", "event_hub", "migrate", "embedded"),
     ),
     "server": (
@@ -37,6 +49,7 @@ ORDER = {
             "plans",
             "documents",
             "executor",
+            "response_cache",
             "streams",
             "http",
             "websocket",

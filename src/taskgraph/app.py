@@ -31,6 +31,7 @@ from taskgraph.server.health import Check, Health
 from taskgraph.server.http import GraphQLOverHttp, accepts_html
 from taskgraph.server.limits import DocumentLimits
 from taskgraph.server.plans import Plans
+from taskgraph.server.response_cache import ResponseCache
 from taskgraph.server.websocket import GraphQLOverWebSocket
 from taskgraph.settings import Settings, names_set_without_effect
 from taskgraph.storage import mongo, redis
@@ -40,6 +41,7 @@ from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.merged_reads import MergedReads
 from taskgraph.storage.mongo import Database
 from taskgraph.storage.redis import Redis
+from taskgraph.storage.versions import Versions
 from taskgraph.tasks import erasure, retention
 
 PATH = "/graphql"
@@ -54,11 +56,16 @@ def create_app(settings: Settings) -> ASGIApp:
     db, cache = mongo.connect(settings), redis.connect(settings)
     tokens = AccessTokens(settings.signing_secrets, ttl_seconds=settings.access_token_seconds)
     credentials = Credentials(PasswordHasher(), LoginThrottle(cache, failures=settings.login_failures))
-    merged = MergedReads(db)
-    live, hub = LiveSessions(merged), EventHub()
-    resources = Resources(*(settings, db, merged, GroupCommit(db), cache, credentials, tokens, live, hub, Erasure([erasure.erase])))
-    tail = ChangeTail(db, [hub.subscription, live.subscription])
-    over_http, over_websocket = _endpoints(resources)
+    merged, versions = MergedReads(db), Versions(db)
+    live, hub, erasers = LiveSessions(merged), EventHub(), Erasure([erasure.erase])
+    resources = Resources(
+        *(settings, db, merged, versions, GroupCommit(db, versions), cache, credentials, tokens, live, hub, erasers)
+    )
+    plans = Plans(schema.build()) if settings.compiled_execution == "on" else None
+    executor = Executor(schema.build(), plans, has_introspection=settings.has_introspection)
+    responses = ResponseCache(schema.build(), executor, versions, seconds=settings.response_cache_seconds)
+    tail = ChangeTail(db, [hub.subscription, live.subscription, *responses.subscriptions])
+    over_http, over_websocket = _endpoints(resources, executor, responses)
     starlette = Starlette(routes=_routes(resources, tail, over_http), lifespan=_lifespan(resources, tail))
     app: ASGIApp = ShortPath(over_http, over_websocket, otherwise=starlette)
     for each in reversed(_middleware(settings)):
@@ -108,14 +115,12 @@ def _lifespan(resources: Resources, tail: ChangeTail) -> Callable[[Starlette], A
     return lifespan
 
 
-def _endpoints(resources: Resources) -> tuple[GraphQLOverHttp, GraphQLOverWebSocket]:
+def _endpoints(resources: Resources, executor: Executor, responses: ResponseCache) -> tuple[GraphQLOverHttp, GraphQLOverWebSocket]:
     settings, gate = resources[Settings], AccountGate(resources)
     limits = DocumentLimits(settings.max_depth, settings.max_aliases, settings.max_tokens)
     documents = Documents(schema.build(), limits, has_introspection=settings.has_introspection)
-    plans = Plans(schema.build()) if settings.compiled_execution == "on" else None
-    executor = Executor(schema.build(), plans, has_introspection=settings.has_introspection)
     return (
-        GraphQLOverHttp(documents, executor, gate, max_body_bytes=settings.max_body_bytes),
+        GraphQLOverHttp(documents, responses, gate, max_body_bytes=settings.max_body_bytes),
         GraphQLOverWebSocket(documents, executor, gate, max_message_bytes=settings.max_body_bytes),
     )
 

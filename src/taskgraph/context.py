@@ -1,5 +1,6 @@
 """What one operation works with: who asks, the open resources, and reads that are batched for as long as the operation lasts."""
 
+import asyncio
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,10 +52,13 @@ class Context:
         self._merged = resources[MergedReads]
         self._asked: dict[Any, dict[Any, tuple[Projection, Answer[Any]]]] = {}
         self._now: datetime | None = None
+        # Cleared by who reads anything but the viewer's own tasks and people's profiles: the clock, sessions.
+        self.is_repeatable = True
 
     @property
     def now(self) -> datetime:
         """One time for the whole operation: what is compared with now is then compared alike, and can be read together."""
+        self.is_repeatable = False
         if self._now is None:
             self._now = clock.now()
         return self._now
@@ -94,7 +98,8 @@ class Context:
         answers = [asked[key][1] for key in keys]
         try:
             for answer in dict.fromkeys(answers):
-                await answer
+                # Shielded: graphql-core cancels the siblings of a field that failed, and another field may wait for the same.
+                await asyncio.shield(answer)
         except BaseException:
             # What failed is not remembered; the next to ask reads it anew.
             for key in keys:

@@ -16,6 +16,7 @@ from taskgraph.settings import Settings
 from taskgraph.storage import clock
 from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.mongo import Database, Document
+from taskgraph.storage.versions import Versions
 from taskgraph.tasks import writes as tasks
 from taskgraph.tasks.model import TaskPriority, TaskStatus
 
@@ -78,7 +79,7 @@ async def _account(db: Database, hasher: PasswordHasher, tokens: AccessTokens, n
 
 
 async def _make_tasks(db: Database, user: Document) -> None:
-    commits = GroupCommit(db)
+    commits = GroupCommit(db, Versions(db))
     for title, status, priority, due_in_days, labels, parts in PLAN:
         due = None if due_in_days is None else clock.now() + timedelta(days=due_in_days)
         given = {

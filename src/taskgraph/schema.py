@@ -13,6 +13,7 @@ from taskgraph.accounts import sessions
 from taskgraph.context import Context, Info, Viewer
 from taskgraph.errors import BadUserInput
 from taskgraph.server import scalars
+from taskgraph.server.fields import REPEATABLE
 from taskgraph.server.payloads import GenericError
 from taskgraph.server.relay import Node, NodeKey, parse_id
 from taskgraph.tasks import event_schema, filters
@@ -26,13 +27,16 @@ MAX_NODES = 100
 class NodeQuery:
     """The root fields that find anything by its id."""
 
-    @strawberry.field(description="The object with this global id; null when there is none that the viewer may see.")
+    @strawberry.field(
+        description="The object with this global id; null when there is none that the viewer may see.", metadata=REPEATABLE
+    )
     async def node(self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="A global id.")]) -> Node | None:
         """One batched read, chosen by the id's type."""
         return await _find(info.context, id)
 
     @strawberry.field(
-        description="The objects with these global ids, in their order; null for each that is not there. At most 100."
+        description="The objects with these global ids, in their order; null for each that is not there. At most 100.",
+        metadata=REPEATABLE,
     )
     async def nodes(
         self, info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="Global ids; at most 100.")]
@@ -93,6 +97,8 @@ async def _user(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
 
 
 async def _session(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
+    # Sessions change without a new version of the viewer's data.
+    context.is_repeatable = False
     document = await context.load(sessions.sessions_by_key, (viewer.id, key.id))
     return accounts.Session(document=document) if document else None
 

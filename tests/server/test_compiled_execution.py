@@ -33,6 +33,7 @@ from taskgraph.storage import migrate, mongo
 from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.merged_reads import MergedReads
 from taskgraph.storage.mongo import Database, Document, Projection
+from taskgraph.storage.versions import Versions
 from taskgraph.tasks import reads as task_reads
 from taskgraph.tasks.filters import TASK
 from tests.conftest import MakeSettings
@@ -154,7 +155,7 @@ def bench(settings: MakeSettings) -> Iterator[Bench]:
         documents = Documents(SCHEMA, LIMITS, has_introspection=True)
         yield Bench(
             portal,
-            Resources(made, db, MergedReads(db), GroupCommit(db)),
+            Resources(made, db, MergedReads(db), GroupCommit(db, Versions(db))),
             viewer,
             [str(each) for each in ids],
             documents,

@@ -29,6 +29,7 @@ from taskgraph.storage.event_log import EventCursor
 from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.merged_reads import MergedReads
 from taskgraph.storage.mongo import Database
+from taskgraph.storage.versions import Versions
 from taskgraph.tasks import writes
 from taskgraph.tasks.model import TaskPriority, TaskStatus
 from taskgraph.tasks.writes import Patch
@@ -146,13 +147,16 @@ async def _prepared(made: Settings) -> tuple[Database, Viewer]:
     await migrate.apply(db)
     await seed.fill(db, made, users=1, tasks_per_user=5, tokens=None, password=None)
     (user,) = await db["users"].find({}).to_list()
-    parent = (await writes.create_task(GroupCommit(db), user["_id"], {"title": "parent", "priority": TaskPriority.LOW})).task
+    commits = GroupCommit(db, Versions(db))
+    parent = (await writes.create_task(commits, user["_id"], {"title": "parent", "priority": TaskPriority.LOW})).task
     given = {"title": "child", "priority": TaskPriority.HIGH, "parentId": parent["_id"], "assigneeId": user["_id"], "dueDate": NOW}
-    child = (await writes.create_task(GroupCommit(db), user["_id"], given, caused_by="key")).task
-    await writes.update_task(db, user["_id"], child["_id"], Patch({"status": TaskStatus.DONE, "dueDate": None}, add_labels=["a"]))
-    await writes.update_task(db, user["_id"], parent["_id"], Patch({"description": "with one child"}))
-    await writes.delete_task(db, user["_id"], child["_id"])
-    await writes.restore_task(db, user["_id"], child["_id"])
+    child = (await writes.create_task(commits, user["_id"], given, caused_by="key")).task
+    await writes.update_task(
+        commits, user["_id"], child["_id"], Patch({"status": TaskStatus.DONE, "dueDate": None}, add_labels=["a"])
+    )
+    await writes.update_task(commits, user["_id"], parent["_id"], Patch({"description": "with one child"}))
+    await writes.delete_task(commits, user["_id"], child["_id"])
+    await writes.restore_task(commits, user["_id"], child["_id"])
     return db, Viewer(user["_id"], ObjectId())
 
 

@@ -10,6 +10,7 @@ from pymongo.errors import AutoReconnect, BulkWriteError
 from taskgraph.storage import group_commit, mongo
 from taskgraph.storage.group_commit import Committed, GroupCommit, Inserts
 from taskgraph.storage.mongo import Database
+from taskgraph.storage.versions import Versions
 from tests.conftest import MakeSettings
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +28,7 @@ async def db(settings: MakeSettings) -> AsyncIterator[Database]:
 
 
 async def test_what_comes_together_is_committed_together_in_order(db: Database) -> None:
-    commits = GroupCommit(db)
+    commits = GroupCommit(db, Versions(db))
     answers = await asyncio.gather(*(commits.insert({"a": [{"_id": n}], "b": [{"_id": n}, {"_id": -n}]}) for n in range(1, 21)))
     assert len({answer.time for answer in answers}) == 1
     assert [answer.first for answer in answers] == [{"a": n, "b": 2 * n} for n in range(20)]
@@ -44,7 +45,7 @@ async def test_what_comes_during_commits_goes_into_the_next_one(db: Database, mo
 
     transaction = mongo.transaction
     monkeypatch.setattr(group_commit, "transaction", noted)
-    commits = GroupCommit(db)
+    commits = GroupCommit(db, Versions(db))
 
     async def after_turns(number: int) -> Committed:
         for _ in range(number):
@@ -57,7 +58,7 @@ async def test_what_comes_during_commits_goes_into_the_next_one(db: Database, mo
 
 
 async def test_a_request_that_cannot_be_written_takes_nobody_with_it_and_writes_nothing(db: Database) -> None:
-    commits = GroupCommit(db)
+    commits = GroupCommit(db, Versions(db))
     wanted: list[Inserts] = [
         {"a": [{"_id": 1}], "b": [{"_id": 1}]},
         {"a": [{"_id": 2}], "b": [{"_id": "taken"}]},
@@ -79,14 +80,14 @@ async def test_while_the_database_is_away_nothing_is_tried_twice(db: Database, m
         raise AutoReconnect("gone")
 
     monkeypatch.setattr(group_commit, "transaction", away)
-    commits = GroupCommit(db)
+    commits = GroupCommit(db, Versions(db))
     answers = await asyncio.gather(*(commits.insert({"a": [{"_id": n}]}) for n in range(5)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [AutoReconnect] * 5
     assert tried == [1]
 
 
 async def test_who_leaves_takes_nothing_from_the_others(db: Database) -> None:
-    commits = GroupCommit(db)
+    commits = GroupCommit(db, Versions(db))
     leaving, staying = (asyncio.create_task(commits.insert({"a": [{"_id": n}]})) for n in (1, 2))
     await asyncio.sleep(0)
     leaving.cancel()

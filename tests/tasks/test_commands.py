@@ -293,11 +293,18 @@ def test_each_write_sends_a_small_and_fixed_number_of_commands(application: Watc
 
     for _ in range(2):
         created, commands = sent(lambda: done(mutate(ada, "createTask", {"title": "Alone", "labels": ["a"] * 20})))
-        assert commands == ["insert tasks", "insert events", "commitTransaction"]
+        assert commands == ["insert tasks", "insert events", "commitTransaction", "update versions"]
         child, commands = sent(lambda: create(ada, "Child", parent={"id": parent["id"]}))
-        assert commands == ["aggregate tasks", "insert tasks", "insert events", "commitTransaction", "find tasks"]
+        assert commands == [
+            "aggregate tasks",
+            "insert tasks",
+            "insert events",
+            "commitTransaction",
+            "update versions",
+            "find tasks",
+        ]
         _, commands = sent(lambda: update(ada, created, title="Changed"))  # noqa: B023 - run at once
-        assert commands == ["find tasks", "update tasks", "insert events", "commitTransaction"]
+        assert commands == ["find tasks", "update tasks", "insert events", "commitTransaction", "update versions"]
         _, commands = sent(lambda: update(ada, created, title="Changed"))  # noqa: B023 - run at once
         assert commands == ["find tasks", "commitTransaction"]
         _, commands = sent(lambda: update(ada, child, parentId=other["id"]))  # noqa: B023 - run at once
@@ -309,12 +316,13 @@ def test_each_write_sends_a_small_and_fixed_number_of_commands(application: Watc
             "update tasks",
             "insert events",
             "commitTransaction",
+            "update versions",
             "find tasks",
         ]
         _, commands = sent(lambda: delete(ada, created))  # noqa: B023 - run at once
-        assert commands == ["find tasks", "update tasks", "insert events", "commitTransaction"]
+        assert commands == ["find tasks", "update tasks", "insert events", "commitTransaction", "update versions"]
         _, commands = sent(lambda: restore(ada, created))  # noqa: B023 - run at once
-        assert commands == ["find tasks", "update tasks", "insert events", "commitTransaction"]
+        assert commands == ["find tasks", "update tasks", "insert events", "commitTransaction", "update versions"]
 
 
 def test_a_task_and_its_event_are_written_in_one_transaction(application: Watched, ada: Person) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from bson import ObjectId
 
 from taskgraph.storage.mongo import Database
+from taskgraph.storage.versions import PROFILES, Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Erasure:
 
     erasers: Sequence[Eraser] = ()
 
-    async def erase(self, db: Database, user_id: ObjectId) -> Removed:
+    async def erase(self, db: Database, versions: Versions, user_id: ObjectId) -> Removed:
         """Removes every document and reference of a user. May be repeated; not one transaction, as it may be millions of documents."""
         sessions = await db["sessions"].delete_many({"userId": user_id})
         removed = Removed(sessions=sessions.deleted_count)
@@ -43,4 +44,6 @@ class Erasure:
         for eraser in self.erasers:
             removed += await eraser(db, user_id)
         late = await db["sessions"].delete_many({"userId": user_id})
+        await versions.renew(PROFILES)
+        await versions.forget(user_id)
         return replace(removed, sessions=removed.sessions + late.deleted_count)

@@ -14,6 +14,7 @@ from taskgraph.errors import Unauthenticated
 from taskgraph.server.gate import Caller, Reply
 from taskgraph.settings import Settings
 from taskgraph.storage.mongo import Database
+from taskgraph.storage.versions import PROFILES
 
 SCHEME = "bearer "
 
@@ -51,7 +52,7 @@ class AccountGate:
 
     def _caller(self, session: LiveSession, expires_at: datetime) -> Caller:
         until_ended = functools.partial(self._resources[LiveSessions].until_ended, session)
-        return Caller(Viewer(session.user_id, session.id), expires_at, until_ended)
+        return Caller(Viewer(session.user_id, session.id), expires_at, until_ended, versions=(session.user_id, PROFILES))
 
     def _is_allowed_origin(self, connection: HTTPConnection) -> bool:
         """Browsers send cookies along with WebSockets that foreign pages open; only the Origin tells them apart."""

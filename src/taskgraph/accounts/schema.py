@@ -14,10 +14,11 @@ from taskgraph.accounts.model import Tier
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.context import Context, Info
 from taskgraph.server.enums import described
-from taskgraph.server.fields import derived, stored
+from taskgraph.server.fields import REPEATABLE, derived, stored
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
 from taskgraph.server.relay import Node, global_id, parse_id_of
 from taskgraph.storage.mongo import Document
+from taskgraph.storage.versions import Versions
 
 USER, SESSION = "U", "S"
 Payload = TypeVar("Payload", bound="SignedIn")
@@ -196,7 +197,7 @@ class DeleteAccountInput:
 class Query:
     """The root fields of accounts."""
 
-    @strawberry.field(description="The signed-in user, or null.")
+    @strawberry.field(description="The signed-in user, or null.", metadata=REPEATABLE)
     async def viewer(self, info: Info) -> User | None:
         """Read, because the account may have changed since the token was made."""
         viewer = info.context.viewer_or_none
@@ -301,8 +302,11 @@ class Mutation:
     @refusals_as_errors(UpdateProfilePayload)
     async def update_profile(self, info: Info, input: Annotated[UpdateProfileInput, INPUT]) -> UpdateProfilePayload:
         """What is null is kept."""
-        user = await writes.update_profile(info.context.db, info.context.viewer.id, name=input.name, email=input.email)
-        info.context.forget()
+        context = info.context
+        user = await writes.update_profile(
+            context.db, context.resources[Versions], context.viewer.id, name=input.name, email=input.email
+        )
+        context.forget()
         return UpdateProfilePayload(viewer=User(document=user))
 
     @strawberry.mutation(
@@ -321,7 +325,7 @@ class Mutation:
             address=context.address,
         )
         context.resources[LiveSessions].end_all_of(viewer.id)
-        removed = await context.resources[Erasure].erase(context.db, viewer.id)
+        removed = await context.resources[Erasure].erase(context.db, context.resources[Versions], viewer.id)
         cookies.drop(context)
         return DeleteAccountPayload(removed=RemovedData(sessions=removed.sessions, tasks=removed.tasks, events=removed.events))
 

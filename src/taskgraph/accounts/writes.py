@@ -13,6 +13,7 @@ from taskgraph.accounts.passwords import PasswordHasher
 from taskgraph.errors import ErrorCode, InputRefused, Problem, Refused, Unauthenticated
 from taskgraph.storage import clock
 from taskgraph.storage.mongo import Database, Document
+from taskgraph.storage.versions import PROFILES, Versions
 
 NAME_CHARACTERS = 100
 PASSWORD_MIN_CHARACTERS = 12
@@ -89,7 +90,7 @@ async def change_password(
     return await _changed(db, user_id, {"passwordHash": await credentials.hasher.hash(new)})
 
 
-async def update_profile(db: Database, user_id: ObjectId, *, name: str | None, email: str | None) -> Document:
+async def update_profile(db: Database, versions: Versions, user_id: ObjectId, *, name: str | None, email: str | None) -> Document:
     """The user with another name, address or both; None keeps. InputRefused, EmailTaken."""
     problems: list[Problem] = []
     changes: dict[str, str] = {}
@@ -100,9 +101,12 @@ async def update_profile(db: Database, user_id: ObjectId, *, name: str | None, e
     if problems:
         raise InputRefused(*problems)
     try:
-        return await _changed(db, user_id, changes)
+        user = await _changed(db, user_id, changes)
     except DuplicateKeyError as error:
         raise EmailTaken from error
+    if changes:
+        await versions.renew(PROFILES)
+    return user
 
 
 async def confirm_password(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, cast
 
+import orjson
 import strawberry
 import structlog
 from graphql import ExecutionResult, GraphQLError, MiddlewareManager, OperationType, create_source_event_stream, execute
@@ -31,17 +32,25 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is sent: `data` (absent when nothing was run) and shown errors. `was_run` tells a refused request from a failed field."""
+    """What is sent: `data` (absent when nothing was run) and shown errors. `was_run` tells a refused request from a failed field.
+
+    Of an answer that was kept, `encoded` is all there is.
+    """
 
     data: Any
     errors: Sequence[dict[str, Any]]
     was_run: bool = True
+    encoded: bytes | None = None
 
     @property
     def body(self) -> dict[str, Any]:
         """The response map of the specification."""
         shown = {"errors": list(self.errors)} if self.errors else {}
         return {**shown, "data": self.data} if self.was_run else shown
+
+    def encode(self) -> bytes:
+        """The response map as JSON."""
+        return orjson.dumps(self.body) if self.encoded is None else self.encoded
 
     @property
     def codes(self) -> set[str]:

@@ -19,6 +19,8 @@ Source = TypeVar("Source")
 ContextType = TypeVar("ContextType")
 RootType = TypeVar("RootType")
 STORED, BATCHED, READS = "stored", "batched", "reads"
+# The metadata of root fields whose answers may be kept until the data of the caller's versions changes.
+REPEATABLE = {"repeatable": True}
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """What the protocol has to know about callers without knowing accounts: made in app.py, used by HTTP and WebSocket alike."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -12,12 +12,21 @@ from starlette.requests import HTTPConnection
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks. `viewer` is None for the anonymous; a live socket must go at `expires_at` (UTC without a zone), or earlier when
-    `until_ended` returns.
+    `until_ended` returns. `versions` names what the caller's answers are made from; without any, none can be kept.
     """
 
     viewer: object | None = None
     expires_at: datetime | None = None
     until_ended: Callable[[], Awaitable[None]] | None = None
+    versions: tuple[Hashable, ...] = ()
+
+
+class OperationContext(Protocol):
+    """What the protocol has to know about the context of an operation."""
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the answer follows from the data of the caller's versions alone, as far as the operation has been run."""
 
 
 class Reply:
@@ -50,5 +59,5 @@ class Gate(Protocol):
     async def admit_by_cookie(self, connection: HTTPConnection) -> Caller:
         """The caller behind the session cookie, anonymous without one or from a foreign origin."""
 
-    def context(self, caller: Caller, connection: HTTPConnection, reply: Reply) -> object:
+    def context(self, caller: Caller, connection: HTTPConnection, reply: Reply) -> OperationContext:
         """A fresh context for one operation."""

@@ -16,8 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 from taskgraph.errors import BadUserInput
 from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown, is_query
-from taskgraph.server.executor import Answer, Executor, Operation, refusal, refused_document
+from taskgraph.server.executor import Answer, Operation, refusal, refused_document
 from taskgraph.server.gate import Gate, Reply
+from taskgraph.server.response_cache import ResponseCache
 
 JSON = "application/json"
 GRAPHQL_JSON = "application/graphql-response+json"
@@ -81,9 +82,9 @@ class HttpRefusal(Exception):
 class GraphQLOverHttp:
     """The POST and GET of /graphql."""
 
-    def __init__(self, documents: Documents, executor: Executor, gate: Gate, *, max_body_bytes: int) -> None:
+    def __init__(self, documents: Documents, responses: ResponseCache, gate: Gate, *, max_body_bytes: int) -> None:
         self._documents = documents
-        self._executor = executor
+        self._responses = responses
         self._gate = gate
         self._max_body_bytes = max_body_bytes
 
@@ -101,7 +102,7 @@ class GraphQLOverHttp:
             parameters = await self._parameters(request)
             caller = await self._gate.admit(request.headers.get("authorization"))
             operation = self._operation(request, parameters)
-            answer = await self._executor.run(operation, self._gate.context(caller, request, reply))
+            answer = await self._responses.run(operation, caller, lambda: self._gate.context(caller, request, reply))
         except HttpRefusal as error:
             return _response(refusal(BadUserInput(str(error))), media_type, reply, status=error.status, headers=error.headers)
         except DocumentRefused as error:
@@ -220,7 +221,7 @@ def _response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     status = status or _status(answer, media_type)
-    response = Encoded(orjson.dumps(answer.body), status, media_type)
+    response = Encoded(answer.encode(), status, media_type)
     if headers:
         response.headers.update(headers)
     if status is HTTPStatus.UNAUTHORIZED:

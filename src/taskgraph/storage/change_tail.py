@@ -5,7 +5,9 @@ reaches back that far is something lost, and then the handlers are told.
 """
 
 import asyncio
+import itertools
 import random
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -36,7 +38,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What one handler wants: changes of `collection` that meet `condition`.
+    """What one handler wants: changes of `collection` that meet `condition`, which is the same for all handlers of a collection.
 
     `restart` is told when the tail begins anew at a time: at the start, and whenever changes before it may have been missed.
     """
@@ -52,7 +54,9 @@ class ChangeTail:
 
     def __init__(self, db: Database, subscriptions: list[Subscription]) -> None:
         self._db = db
-        self._by_collection = {subscription.collection: subscription for subscription in subscriptions}
+        self._by_collection: dict[str, list[Subscription]] = defaultdict(list)
+        for subscription in subscriptions:
+            self._by_collection[subscription.collection].append(subscription)
         self._resume_token: Mapping[str, Any] | None = None
         self._start_at: Timestamp | None = None
         self._same_commit: tuple[str, Timestamp, int] = ("", Timestamp(0, 0), 0)
@@ -94,7 +98,7 @@ class ChangeTail:
                     yield change
 
     def _pipeline(self) -> list[Document]:
-        wanted = [{"$and": [{"ns.coll": name}, each.condition]} for name, each in self._by_collection.items()]
+        wanted = [{"$and": [{"ns.coll": name}, each[0].condition]} for name, each in self._by_collection.items()]
         return [{"$match": {"$or": wanted}}]
 
     def _hand_on(self, detail: Document) -> None:
@@ -102,10 +106,11 @@ class ChangeTail:
         same_collection, same_time, count = self._same_commit
         index = count if (collection, time) == (same_collection, same_time) else 0
         self._same_commit = (collection, time, index + 1)
-        self._by_collection[collection].handle(Change(time, index, detail))
+        for subscription in self._by_collection[collection]:
+            subscription.handle(Change(time, index, detail))
 
     async def _begin_now(self) -> None:
         reply = await self._db.raw.command("ping")
         self._start_at = reply["operationTime"]
-        for subscription in self._by_collection.values():
+        for subscription in itertools.chain.from_iterable(self._by_collection.values()):
             subscription.restart(self._start_at)

@@ -14,6 +14,7 @@ from bson import Timestamp
 
 from taskgraph.storage import mongo
 from taskgraph.storage.mongo import Database, Document, Session, transaction
+from taskgraph.storage.versions import Versions
 
 Inserts = Mapping[str, Sequence[Document]]
 
@@ -36,10 +37,14 @@ class _Waiting:
 
 
 class GroupCommit:
-    """One for each process; at most TRANSACTIONS at a time, of at most GROUP requests each."""
+    """One for each process; at most TRANSACTIONS at a time, of at most GROUP requests each.
 
-    def __init__(self, db: Database) -> None:
+    Whoever writes renews the `versions` of what is written once it is committed.
+    """
+
+    def __init__(self, db: Database, versions: Versions) -> None:
         self.db = db
+        self.versions = versions
         self._waiting: list[_Waiting] = []
         self._running: set[asyncio.Task[None]] = set()
 

@@ -131,14 +131,14 @@ def order_of(order: TaskOrder | None) -> Order:
     return order.order() if order else orders.NEWEST_FIRST
 
 
-def criteria_of(given: TaskFilter | None, now: datetime) -> Criteria:
+def criteria_of(given: TaskFilter | None, now: Callable[[], datetime]) -> Criteria:
     """The criteria a filter stands for at a time; BadUserInput when it is too large, too deep or names ids that are none."""
     if given is None:
         return Criteria()
     return Criteria(_condition(given, now, depth=0), include_deleted=bool(given.include_deleted))
 
 
-def _condition(given: TaskFilter, now: datetime, *, depth: int) -> Document:
+def _condition(given: TaskFilter, now: Callable[[], datetime], *, depth: int) -> Document:
     if depth > MAX_FILTER_DEPTH:
         raise BadUserInput(f"and, or and not nest at most {MAX_FILTER_DEPTH} levels deep.")
     if depth > 0 and given.include_deleted is not None:
@@ -162,7 +162,7 @@ def _condition(given: TaskFilter, now: datetime, *, depth: int) -> Document:
             _time("createdAt", given.created_at),
             _time("updatedAt", given.updated_at),
             _time("completedAt", given.completed_at),
-            _when(given.is_overdue, lambda wanted: criteria.is_overdue(now, wanted=wanted)),
+            _when(given.is_overdue, lambda wanted: criteria.is_overdue(now(), wanted=wanted)),
         ]
     )
 

@@ -12,7 +12,7 @@ from taskgraph.accounts import reads as accounts
 from taskgraph.accounts.schema import User
 from taskgraph.context import Context, Info, Viewer
 from taskgraph.errors import BadUserInput, Unauthenticated
-from taskgraph.server.fields import Reading, batched, derived, stored
+from taskgraph.server.fields import REPEATABLE, Reading, batched, derived, stored
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
 from taskgraph.server.relay import Node, PageInfo, global_id, parse_id_of
 from taskgraph.storage import paging
@@ -76,7 +76,7 @@ def _subtasks(
     last: Last = None,
     before: Before = None,
 ) -> Reading["Task"]:
-    criteria = criteria_of(filter, info.context.now)
+    criteria = criteria_of(filter, lambda: info.context.now)
     window = paging.window(order_of(order_by), first=first, after=after, last=last, before=before)
 
     def show(task: "Task", page: Page) -> TaskConnection:
@@ -276,7 +276,8 @@ class Query:
     """The root fields of tasks."""
 
     @strawberry.field(
-        description="One of the viewer's tasks, a deleted one too (see deletedAt); null when there is none with this id."
+        description="One of the viewer's tasks, a deleted one too (see deletedAt); null when there is none with this id.",
+        metadata=REPEATABLE,
     )
     async def task(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="A task's global id.")]
@@ -285,7 +286,10 @@ class Query:
         viewer, task_id = info.context.viewer, parse_id_of(TASK, id)
         return await find_task(info.context, TaskKey(viewer.id, task_id), info.projection) if task_id else None
 
-    @strawberry.field(description="Tasks the viewer can see, newest first. `first` or `last` is 1..100; 20 when neither is given.")
+    @strawberry.field(
+        description="Tasks the viewer can see, newest first. `first` or `last` is 1..100; 20 when neither is given.",
+        metadata=REPEATABLE,
+    )
     async def tasks(
         self,
         info: Info,
@@ -297,7 +301,7 @@ class Query:
         before: Before = None,
     ) -> TaskConnection:
         """One query, and one more for totalCount."""
-        db, viewer_id, criteria = info.context.db, info.context.viewer.id, criteria_of(filter, info.context.now)
+        db, viewer_id, criteria = info.context.db, info.context.viewer.id, criteria_of(filter, lambda: info.context.now)
         window = paging.window(order_of(order_by), first=first, after=after, last=last, before=before)
         return TaskConnection(
             page=await _page(info, viewer_id, criteria, window), count=lambda: reads.count(db, viewer_id, criteria=criteria)
@@ -305,7 +309,8 @@ class Query:
 
     @strawberry.field(
         description="Full-text search, best match first: a hit in the title weighs 10, in the description 5. "
-        'Finds whole words; any of them matches, "quoted phrases" must match, -words must not.'
+        'Finds whole words; any of them matches, "quoted phrases" must match, -words must not.',
+        metadata=REPEATABLE,
     )
     async def search_tasks(
         self,
@@ -318,7 +323,7 @@ class Query:
         """One query, and one more for totalCount."""
         if not query.strip() or len(query) > MAX_TEXT_CHARACTERS:
             raise BadUserInput(f"query must have 1 to {MAX_TEXT_CHARACTERS} characters.")
-        db, viewer_id, criteria = info.context.db, info.context.viewer.id, criteria_of(filter, info.context.now)
+        db, viewer_id, criteria = info.context.db, info.context.viewer.id, criteria_of(filter, lambda: info.context.now)
         window = paging.window(orders.BEST_MATCH, first=first, after=after)
         page = await reads.search(db, viewer_id, query, criteria=criteria, window=window, projection=info.projection)
         return TaskConnection(page=page, count=lambda: reads.search_count(db, viewer_id, query, criteria=criteria))
@@ -327,7 +332,7 @@ class Query:
     async def task_stats(self, info: Info, filter: Filter = None) -> TaskStats:
         """One query."""
         stats = await reads.stats(
-            info.context.db, info.context.viewer.id, criteria=criteria_of(filter, info.context.now), at=info.context.now
+            info.context.db, info.context.viewer.id, criteria=criteria_of(filter, lambda: info.context.now), at=info.context.now
         )
         return TaskStats(
             total=stats.total,
@@ -356,7 +361,7 @@ class Mutation:
     async def update_task(self, info: Info, input: Annotated[UpdateTaskInput, INPUT]) -> UpdateTaskPayload:
         """One transaction: task and event."""
         written = await writes.update_task(
-            info.context.db,
+            info.context.resources[GroupCommit],
             info.context.viewer.id,
             _task_id(input.id),
             input.patch.patch(),
@@ -372,7 +377,7 @@ class Mutation:
     async def delete_task(self, info: Info, input: Annotated[DeleteTaskInput, INPUT]) -> DeleteTaskPayload:
         """One transaction: task and event."""
         written = await writes.delete_task(
-            info.context.db,
+            info.context.resources[GroupCommit],
             info.context.viewer.id,
             _task_id(input.id),
             expected_version=input.expected_version,
@@ -386,7 +391,9 @@ class Mutation:
         """One transaction: task and event."""
         viewer, key = info.context.viewer, input.idempotency_key
         return _payload(
-            info, RestoreTaskPayload, await writes.restore_task(info.context.db, viewer.id, _task_id(input.id), caused_by=key)
+            info,
+            RestoreTaskPayload,
+            await writes.restore_task(info.context.resources[GroupCommit], viewer.id, _task_id(input.id), caused_by=key),
         )
 
 

@@ -94,6 +94,7 @@ async def create_task(
     made = event(TaskAction.CREATED, before={}, after=task, actor_id=viewer_id, caused_by=caused_by)
     if task["parentId"] is None:
         committed = await commits.insert({"tasks": [task], **event_log.inserts([made])})
+        await commits.versions.renew(viewer_id)
         return Written(task, EventCursor.at(committed.time, committed.first[event_log.COLLECTION]))
 
     async def write(session: Session) -> None:
@@ -102,6 +103,7 @@ async def create_task(
         await event_log.append(commits.db, session, [made])
 
     _, committed_at = await transaction(commits.db, write)
+    await commits.versions.renew(viewer_id)
     return Written(task, EventCursor.at(committed_at))
 
 
@@ -115,7 +117,7 @@ class Patch:
 
 
 async def update_task(
-    db: Database,
+    commits: GroupCommit,
     viewer_id: ObjectId,
     task_id: ObjectId,
     patch: Patch,
@@ -140,24 +142,33 @@ async def update_task(
             )
             labels.done()
         if after["parentId"] is not None and after["parentId"] != before["parentId"]:
-            await _check_parent(db, session, after, ("input", "patch", "parentId"), is_new=False)
+            await _check_parent(commits.db, session, after, ("input", "patch", "parentId"), is_new=False)
         return _with_derived(before, after, now)
 
-    return await _change(db, viewer_id, task_id, TaskAction.UPDATED, change, expected_version=expected_version, caused_by=caused_by)
+    return await _change(
+        commits, viewer_id, task_id, TaskAction.UPDATED, change, expected_version=expected_version, caused_by=caused_by
+    )
 
 
 async def delete_task(
-    db: Database, viewer_id: ObjectId, task_id: ObjectId, *, expected_version: int | None = None, caused_by: str | None = None
+    commits: GroupCommit,
+    viewer_id: ObjectId,
+    task_id: ObjectId,
+    *,
+    expected_version: int | None = None,
+    caused_by: str | None = None,
 ) -> Written:
     """The task in the trash, from where it can be restored for 30 days; again is no change. TaskNotFound, VersionConflict."""
 
     async def change(_session: Session, before: Document, now: datetime) -> Document:
         return before if before["isDeleted"] else before | {"deletedAt": now, "isDeleted": True}
 
-    return await _change(db, viewer_id, task_id, TaskAction.DELETED, change, expected_version=expected_version, caused_by=caused_by)
+    return await _change(
+        commits, viewer_id, task_id, TaskAction.DELETED, change, expected_version=expected_version, caused_by=caused_by
+    )
 
 
-async def restore_task(db: Database, viewer_id: ObjectId, task_id: ObjectId, *, caused_by: str | None = None) -> Written:
+async def restore_task(commits: GroupCommit, viewer_id: ObjectId, task_id: ObjectId, *, caused_by: str | None = None) -> Written:
     """The task back from the trash; no change when it is not there. TaskNotFound after 30 days."""
 
     async def change(_session: Session, before: Document, now: datetime) -> Document:
@@ -166,11 +177,11 @@ async def restore_task(db: Database, viewer_id: ObjectId, task_id: ObjectId, *, 
             raise TaskNotFound("This task was deleted more than 30 days ago and cannot be brought back.")
         return before | {"deletedAt": None, "isDeleted": False}
 
-    return await _change(db, viewer_id, task_id, TaskAction.RESTORED, change, expected_version=None, caused_by=caused_by)
+    return await _change(commits, viewer_id, task_id, TaskAction.RESTORED, change, expected_version=None, caused_by=caused_by)
 
 
 async def _change(
-    db: Database,
+    commits: GroupCommit,
     viewer_id: ObjectId,
     task_id: ObjectId,
     action: TaskAction,
@@ -181,6 +192,7 @@ async def _change(
 ) -> Written:
     """One transaction: read, change, write what differs with the next version, and the event. No difference, no write."""
     rules.check_idempotency_key(caused_by)
+    db = commits.db
 
     async def write(session: Session) -> tuple[Document, bool]:
         before = await db["tasks"].find_one({"_id": task_id, "ownerId": viewer_id}, session=session)
@@ -200,7 +212,10 @@ async def _change(
         return after, True
 
     (task, is_changed), committed_at = await transaction(db, write)
-    return Written(task, EventCursor.at(committed_at) if is_changed else None)
+    if not is_changed:
+        return Written(task, None)
+    await commits.versions.renew(viewer_id)
+    return Written(task, EventCursor.at(committed_at))
 
 
 def _with_derived(before: Document, after: Document, now: datetime) -> Document:
