@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 class Deadline:
@@ -13,8 +15,8 @@ class Deadline:
         self._ends_at: dict[asyncio.Task[Any], float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    async def bound(self, doing: Coroutine[Any, Any, None]) -> None:
-        """Waits for `doing`; TimeoutError when it has not ended in time."""
+    async def bound(self, doing: Coroutine[Any, Any, Result]) -> Result:
+        """What `doing` gives; TimeoutError when it has not ended in time."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None  # noqa: S101 - this is a coroutine
         cancelling = task.cancelling()
@@ -22,7 +24,7 @@ class Deadline:
         if self._timer is None:
             self._timer = loop.call_later(self._seconds, self._end_overdue)
         try:
-            await doing
+            return await doing
         except asyncio.CancelledError:
             is_overdue = task not in self._ends_at
             if is_overdue and task.uncancel() <= cancelling:

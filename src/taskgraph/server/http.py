@@ -1,6 +1,5 @@
 """GraphQL over HTTP: one request, one operation, one answer. Follows the specification draft for both of its media types."""
 
-import asyncio
 import functools
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from taskgraph.errors import BadUserInput
+from taskgraph.server.deadline import Deadline
 from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown, is_query
 from taskgraph.server.executor import Answer, Operation, refusal, refused_document
 from taskgraph.server.gate import Gate, Reply
@@ -87,6 +87,7 @@ class GraphQLOverHttp:
         self._responses = responses
         self._gate = gate
         self._max_body_bytes = max_body_bytes
+        self._receiving = Deadline(BODY_SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI: operations need nothing of what Starlette does before and after an endpoint."""
@@ -118,23 +119,23 @@ class GraphQLOverHttp:
         kind, _, options = request.headers.get("content-type", "").partition(";")
         if kind.strip().lower() != JSON or ("charset" in options.lower() and "utf-8" not in options.lower()):
             raise HttpRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Send the operation as {JSON} in UTF-8.", accept=JSON)
-        return Parameters.of(_from_json(await self._body(request), "The body"))
+        try:
+            body = await self._receiving.bound(self._body(request))
+        except TimeoutError as error:
+            late = f"The body did not arrive within {BODY_SECONDS} s."
+            raise HttpRefusal(HTTPStatus.REQUEST_TIMEOUT, late, connection="close") from error
+        return Parameters.of(_from_json(body, "The body"))
 
     async def _body(self, request: Request) -> bytes:
         """The whole body, never more than allowed."""
         body: bytes = b""
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                while (message := await request.receive())["type"] == "http.request":
-                    body += message["body"]
-                    if len(body) > self._max_body_bytes:
-                        too_large = f"The body is larger than {self._max_body_bytes} bytes."
-                        raise HttpRefusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large, connection="close")
-                    if not message.get("more_body"):
-                        return body
-        except TimeoutError as error:
-            late = f"The body did not arrive within {BODY_SECONDS} s."
-            raise HttpRefusal(HTTPStatus.REQUEST_TIMEOUT, late, connection="close") from error
+        while (message := await request.receive())["type"] == "http.request":
+            body += message["body"]
+            if len(body) > self._max_body_bytes:
+                too_large = f"The body is larger than {self._max_body_bytes} bytes."
+                raise HttpRefusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large, connection="close")
+            if not message.get("more_body"):
+                return body
         raise HttpRefusal(HTTPStatus.BAD_REQUEST, "The body ended early.")
 
     def _operation(self, request: Request, parameters: Parameters) -> Operation:

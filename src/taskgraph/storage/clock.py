@@ -1,9 +1,11 @@
 """Time as MongoDB stores it: UTC without a zone, in whole milliseconds."""
 
-from datetime import UTC, datetime
+import time
+from datetime import datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - stored times are UTC without a zone
 
 
 def now() -> datetime:
     """The current time; the one place that reads the clock for anything stored, so tests can replace it."""
-    moment = datetime.now(UTC).replace(tzinfo=None)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    return _EPOCH + timedelta(milliseconds=time.time_ns() // 1_000_000)
