@@ -205,6 +205,8 @@ def _status_of_refusal(answer: Answer) -> HTTPStatus:
 
 def _status(answer: Answer, media_type: str) -> HTTPStatus:
     """200 whenever something was run, except when all of it failed for want of a sign-in or of capacity."""
+    if not answer.errors:
+        return HTTPStatus.OK
     if answer.data is None and "UNAUTHENTICATED" in answer.codes:
         return HTTPStatus.UNAUTHORIZED
     if answer.data is None and "BUSY" in answer.codes:

@@ -21,7 +21,7 @@ from taskgraph.storage import mongo
 from taskgraph.storage.mongo import TRANSACTION_SECONDS, Database
 
 PROFILES = "profiles"
-Marks = Mapping[Hashable, ObjectId]
+Marks = Mapping[Hashable, bytes]
 
 
 class Versions:
@@ -32,10 +32,10 @@ class Versions:
         self._reading = _Rounds(self._read)
         self._renewing = _Rounds(self._renew)
 
-    async def current(self, names: Sequence[Hashable]) -> tuple[ObjectId | None, ...]:
+    async def current(self, names: Sequence[Hashable]) -> tuple[bytes | None, ...]:
         """The marks as they are at some moment after the call; None for what has never been written."""
         marks = await self._reading.join(names)
-        return tuple(marks.get(name) for name in names)
+        return tuple(map(marks.get, names))
 
     async def renew(self, *names: Hashable) -> None:
         """Makes every answer about these outdated, in all processes, before it returns. PyMongo's errors."""
@@ -48,7 +48,7 @@ class Versions:
     async def _read(self, names: Sequence[Hashable]) -> Marks:
         with mongo.reading():
             found = await self._db["versions"].find({"_id": {"$in": names}}, batch_size=len(names) + 1).to_list()
-        return {each["_id"]: each["mark"] for each in found}
+        return {each["_id"]: each["mark"].binary for each in found}
 
     async def _renew(self, names: Sequence[Hashable]) -> Marks:
         versions, change = self._db["versions"], {"$set": {"mark": ObjectId()}}
