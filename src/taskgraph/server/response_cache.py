@@ -34,7 +34,7 @@ CAPACITY_BYTES = 64 * 1024 * 1024
 # What an entry takes besides its texts: the key, the marks, the places in the tables.
 ENTRY_BYTES = 1000
 GENERATIONS = 100_000
-Key = tuple[Hashable, ...]
+Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,16 @@ class ResponseCache:
         if (kept := self._kept(key)) is not None:
             self.hits += 1
             return kept
-        while (running := self._running.get(key)) is not None:
-            # Shielded: who leaves must not take the answer from the others. None: it cannot be shared.
-            if (shared := await asyncio.shield(running)) is not None:
-                self.hits += 1
-                return shared
-        self.misses += 1
-        return await self._make(key, operation, new_context())
+        if (running := self._running.get(key)) is None:
+            self.misses += 1
+            return await self._make(key, operation, new_context())
+        # Shielded: who leaves must not take the answer from the others.
+        shared = await asyncio.shield(running)
+        if shared is None:
+            # It failed, or cannot be kept: waiting for one another again and again would make a queue of what can run side by side.
+            return await self._executor.run(operation, new_context())
+        self.hits += 1
+        return shared
 
     @property
     def subscriptions(self) -> list[Subscription]:
@@ -139,7 +142,7 @@ class ResponseCache:
         return entry.answer
 
     def _keep(self, key: Key, answer: Answer) -> None:
-        size_bytes = ENTRY_BYTES + len(answer.encode()) + len(str(key[1]))
+        size_bytes = ENTRY_BYTES + len(answer.encode()) + len(key[1])
         if (before := self._entries.pop(key, None)) is not None:
             self._size_bytes -= before.size_bytes
         self._entries[key] = _Entry(answer, time.monotonic() + self._seconds, size_bytes)
