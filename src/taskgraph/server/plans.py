@@ -29,6 +29,7 @@ from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.values import VariableValues
 
 from taskgraph.server import variables
+from taskgraph.server.arguments import Conversions
 from taskgraph.server.compiler import compile_operation
 from taskgraph.server.plan import Deoptimised, Plan, Run, Unsupported
 from taskgraph.server.variables import CoerceVariables, Unusual
@@ -69,9 +70,9 @@ class Plans:
     """Runs operations of one schema the compiled way; `deoptimised` counts by reason how often that was left."""
 
     def __init__(self, schema: strawberry.Schema, *, min_calls: int = MIN_CALLS) -> None:
-        self._strawberry = schema
         self._min_calls = min_calls
         self._schema: GraphQLSchema = schema._schema  # noqa: SLF001 - Strawberry has no public name for what it has built
+        self._conversions = Conversions(schema)
         self.deoptimised: Counter[str] = Counter()
         self.answered = 0
 
@@ -117,7 +118,7 @@ class Plans:
                 return None
             try:
                 compiled.variants[combination] = compile_operation(
-                    self._strawberry, compiled.operation, compiled.fragments, variables
+                    self._schema, self._conversions, compiled.operation, compiled.fragments, variables
                 )
             except Unsupported as error:
                 self.deoptimised[f"unsupported: {error}"] += 1
