@@ -47,6 +47,7 @@ ORDER = {
             "arguments",
             "compiler",
             "plans",
+            "two_part_cache",
             "documents",
             "executor",
             "response_cache",

@@ -41,11 +41,15 @@ TURNS_APART = 20
 log = structlog.get_logger(__name__)
 
 
+def _nobody_asks() -> None:
+    """For an operation whose document is not kept."""
+
+
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Compiled:
     """What is known about one operation. `conditions` are the variables of @skip and @include: each combination has its own plan.
 
-    `inner_variables` are those that are used anywhere but in the arguments of root fields.
+    `inner_variables` are those that are used anywhere but in the arguments of root fields. `has_grown` is called for each plan made.
     """
 
     operation: OperationDefinitionNode
@@ -56,6 +60,7 @@ class Compiled:
     is_reported: bool = False
     coerce: CoerceVariables | None = None
     variants: dict[tuple[Any, ...], Plan | None] = field(default_factory=dict)
+    has_grown: Callable[[], None] = _nobody_asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,7 @@ class Plans:
                 log.exception("operation could not be compiled")
                 self.deoptimised["compiler failed"] += 1
                 compiled.variants[combination] = None
+            compiled.has_grown()
         return compiled.variants[combination]
 
     def _left(self, compiled: Compiled, reason: str, roots: Mapping[str, Any]) -> Outcome:
