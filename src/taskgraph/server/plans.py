@@ -61,6 +61,8 @@ class Compiled:
     coerce: CoerceVariables | None = None
     variants: dict[tuple[Any, ...], Plan | None] = field(default_factory=dict)
     has_grown: Callable[[], None] = _nobody_asks
+    # What others may know it by, longer than its document is kept, without holding the whole tree.
+    identity: object = field(default_factory=object)
 
 
 @dataclass(frozen=True, slots=True)
