@@ -22,6 +22,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -37,7 +38,9 @@ from taskgraph.errors import BadUserInput, Busy, ErrorCode, Unauthenticated
 from taskgraph.server import websocket
 from taskgraph.settings import PREFIX, WITHOUT_EFFECT, Settings, load
 from taskgraph.storage import data_folder, mongo
-from tests.conftest import MakeSettings, migrated, served
+from tests.conftest import MakeSettings, Server, migrated, served
+from tests.metrics import deoptimised, numbers
+from tests.people import Person
 from tests.processes import environ, ran, started
 
 ROOT = Path(__file__).parents[1]
@@ -171,8 +174,20 @@ def demonstrated(settings: MakeSettings) -> Iterator[Demo]:
         yield Demo(url, ada.access_token, made)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """An operation as it was sent."""
+
+    document: str
+    variables: dict[str, Any]
+
+    @property
+    def is_subscription(self) -> bool:
+        return self.document.lstrip().startswith("subscription")
+
+
 class Reader:
-    """Goes through the operations of a page."""
+    """Goes through the operations of a page; `asked` are those that it has come to."""
 
     def __init__(self, server: Demo, stack: ExitStack) -> None:
         self._server = server
@@ -182,6 +197,7 @@ class Reader:
         self._variables: dict[str, Any] = {}
         self._socket: ClientConnection | None = None
         self._sent = ""
+        self.asked: list[Asked] = []
 
     def read(self, block: Block) -> None:
         match block.language:
@@ -206,38 +222,40 @@ class Reader:
 
     def _answer(self, block: Block) -> None:
         printed = json.loads(block.text)
-        if self._asked is not None and self._asked[1].lstrip().startswith("subscription"):
-            self._socket = self._subscribed(self._asked[1])
-            self._asked = None
-            actual = self._next()
-        elif self._asked is not None:
-            actual = self._posted(self._asked[1])
-            self._asked = None
-        else:
+        if self._asked is None:
             assert self._socket is not None, f"{block}: nothing was asked"
-            actual = self._next()
+            actual = self.next()
+        else:
+            asked = Asked(self._asked[1], self._variables)
+            self.asked.append(asked)
+            self._asked = None
+            if asked.is_subscription:
+                self.subscribe(asked)
+            actual = self.next() if asked.is_subscription else self.post(asked)
         self._shown.compare(printed, actual, sent=self._sent, where=str(block))
 
-    def _posted(self, document: str) -> Any:
+    def post(self, asked: Asked) -> Any:
+        """The answer."""
         response = httpx.post(
             f"{self._server.url}/graphql",
-            json={"query": document, "variables": self._variables},
+            json={"query": asked.document, "variables": asked.variables},
             headers={"authorization": f"Bearer {self._server.token}"},
             timeout=ANSWER_SECONDS,
         )
         return response.json()
 
-    def _subscribed(self, document: str) -> ClientConnection:
-        socket = self._stack.enter_context(
+    def subscribe(self, asked: Asked) -> None:
+        """From now on `next` gives the messages of this subscription."""
+        self._socket = socket = self._stack.enter_context(
             connect(f"ws://{self._server.host}/graphql", subprotocols=[websocket.PROTOCOL], proxy=None)  # type: ignore[list-item]
         )
         socket.send(json.dumps({"type": "connection_init", "payload": {"authorization": f"Bearer {self._server.token}"}}))
         assert json.loads(socket.recv(ANSWER_SECONDS)) == {"type": "connection_ack"}
-        payload = {"query": document, "variables": self._variables}
+        payload = {"query": asked.document, "variables": asked.variables}
         socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
-        return socket
 
-    def _next(self) -> Any:
+    def next(self) -> Any:
+        """The next message of the subscription."""
         assert self._socket is not None
         message = json.loads(self._socket.recv(ANSWER_SECONDS))
         return message["payload"] if message["type"] == "next" else message
@@ -250,6 +268,26 @@ def test_every_operation_of_a_page_is_answered_as_printed(page: str, settings: M
         for block in blocks(page):
             reader.read(block)
         reader.finish()
+
+
+def test_no_operation_of_the_readme_leaves_its_plan(settings: MakeSettings) -> None:
+    with demonstrated(partial(settings, response_cache_seconds=0)) as server, ExitStack() as stack:
+        reader = Reader(server, stack)
+        for block in blocks("README.md"):
+            reader.read(block)
+        queries = [each for each in reader.asked if not each.is_subscription]
+        before = numbers(server.url)["taskgraph_compiled_answers_total"]
+        for each in queries * 2:
+            assert "data" in reader.post(each)
+        # Once for each of the second round, at least: in the first a document may still be new. Live events are shown besides.
+        assert numbers(server.url)["taskgraph_compiled_answers_total"] >= before + len(queries)
+        for each in reader.asked:
+            if each.is_subscription:
+                reader.subscribe(each)
+                for query in queries:
+                    reader.post(query)
+                assert [reader.next()["data"]["taskEvents"]["__typename"] for _ in range(3)][1:] == ["TaskEvent", "TaskEvent"]
+        assert deoptimised(numbers(server.url)) == {}
 
 
 @pytest.mark.parametrize("page", pages_with("sh", "bash"))
@@ -456,6 +494,13 @@ def test_settings_without_effect_are_documented_as_such() -> None:
 def test_every_command_is_documented() -> None:
     documented = {row[0].strip("`").split()[1] for row in rows("docs/operations.md", "Commands")}
     assert documented == {command.callback.__name__ for command in app.registered_commands if command.callback is not None}
+
+
+def test_every_metric_is_documented(server: Server, anonymous: Person) -> None:
+    for _ in range(2):
+        anonymous.ask("{ __schema { queryType { name } } }")  # has no plan, so there is a reason to show
+    names = {re.sub(r"(_bucket|_count|_sum)?({.*)?$", "", name) for name in numbers(server.url) if name.startswith("taskgraph_")}
+    assert names == {row[0].strip("`") for row in rows("docs/operations.md", "Metrics")}
 
 
 def test_every_close_code_is_documented() -> None:

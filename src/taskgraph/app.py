@@ -30,6 +30,7 @@ from taskgraph.server.executor import Executor
 from taskgraph.server.health import Check, Health
 from taskgraph.server.http import GraphQLOverHttp, accepts_html
 from taskgraph.server.limits import DocumentLimits
+from taskgraph.server.metrics import Metrics
 from taskgraph.server.plans import Plans
 from taskgraph.server.response_cache import ResponseCache
 from taskgraph.server.websocket import GraphQLOverWebSocket
@@ -65,8 +66,12 @@ def create_app(settings: Settings) -> ASGIApp:
     executor = Executor(schema.build(), plans, has_introspection=settings.has_introspection)
     responses = ResponseCache(schema.build(), executor, versions, seconds=settings.response_cache_seconds)
     tail = ChangeTail(db, [hub.subscription, live.subscription, *responses.subscriptions])
-    over_http, over_websocket = _endpoints(resources, executor, responses)
-    starlette = Starlette(routes=_routes(resources, tail, over_http), lifespan=_lifespan(resources, tail))
+    limits = DocumentLimits(settings.max_depth, settings.max_aliases, settings.max_tokens)
+    documents = Documents(schema.build(), limits, has_introspection=settings.has_introspection)
+    over_http, over_websocket = _endpoints(resources, documents, executor, responses)
+    metrics = Metrics(documents, plans, responses, over_http, over_websocket, has_live_events=tail.is_live.is_set)
+    routes = [*_routes(resources, tail, over_http), *metrics.routes()]
+    starlette = Starlette(routes=routes, lifespan=_lifespan(resources, tail))
     app: ASGIApp = ShortPath(over_http, over_websocket, otherwise=starlette)
     for each in reversed(_middleware(settings)):
         app = each.cls(app, *each.args, **each.kwargs)
@@ -115,10 +120,10 @@ def _lifespan(resources: Resources, tail: ChangeTail) -> Callable[[Starlette], A
     return lifespan
 
 
-def _endpoints(resources: Resources, executor: Executor, responses: ResponseCache) -> tuple[GraphQLOverHttp, GraphQLOverWebSocket]:
+def _endpoints(
+    resources: Resources, documents: Documents, executor: Executor, responses: ResponseCache
+) -> tuple[GraphQLOverHttp, GraphQLOverWebSocket]:
     settings, gate = resources[Settings], AccountGate(resources)
-    limits = DocumentLimits(settings.max_depth, settings.max_aliases, settings.max_tokens)
-    documents = Documents(schema.build(), limits, has_introspection=settings.has_introspection)
     return (
         GraphQLOverHttp(documents, responses, gate, max_body_bytes=settings.max_body_bytes),
         GraphQLOverWebSocket(documents, executor, gate, max_message_bytes=settings.max_body_bytes),

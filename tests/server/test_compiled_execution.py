@@ -250,6 +250,14 @@ def test_a_bug_of_the_compiler_costs_no_answer(bench: Bench, monkeypatch: pytest
     assert bench.plans.deoptimised["compiler failed"] == before + 1
 
 
+def test_a_short_document_that_unfolds_into_thousands_of_fields_has_no_plan(bench: Bench) -> None:
+    level = "fragment F%d on Task { id title status a: parent { ...F%d } b: parent { ...F%d } }"
+    unfolding = "{ tasks(first: 1) { nodes { ...F0 } } } " + " ".join(level % (each, each + 1, each + 1) for each in range(7))
+    before = bench.plans.deoptimised["unsupported: too many fields"]
+    bench.expect_same(f"{unfolding} fragment F7 on Task {{ id title status priority }}", {})
+    assert bench.plans.deoptimised["unsupported: too many fields"] == before + 1
+
+
 def test_a_write_is_not_repeated_when_a_plan_is_left(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     first = 'a: createTask(input: {title: "once"}) { task { id owner { name } } }'
     second = 'b: createTask(input: {title: "once"}) { task { id } }'

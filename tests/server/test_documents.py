@@ -1,5 +1,8 @@
 """What a document may demand, at either door, and how documents are kept for the next time they come."""
 
+import gc
+import sys
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 
@@ -9,8 +12,9 @@ from graphql import get_introspection_query
 
 from taskgraph import schema
 from taskgraph.server import documents
-from taskgraph.server.documents import DocumentRefused, Documents
+from taskgraph.server.documents import DocumentRefused, Documents, Prepared
 from taskgraph.server.limits import DocumentLimits
+from taskgraph.server.plans import Plans
 from tests.conftest import MakeSettings, Server, migrated, served
 from tests.live.sockets import connected
 from tests.people import Person
@@ -182,6 +186,10 @@ def test_a_number_of_five_thousand_digits_is_refused_in_plain_words(refused_with
 
 @pytest.fixture
 def small() -> Documents:
+    return fresh()
+
+
+def fresh() -> Documents:
     return Documents(schema.build(), DocumentLimits(max_depth=12, max_aliases=30, max_tokens=2000), has_introspection=True)
 
 
@@ -195,12 +203,36 @@ def test_a_document_is_prepared_once(small: Documents) -> None:
     assert small.prepare(TYPENAME) is small.prepare(TYPENAME)
 
 
-def test_broken_documents_do_not_push_out_good_ones(small: Documents) -> None:
-    good = small.prepare(TYPENAME)
-    for number in range(documents.FAILED_DOCUMENTS + documents.GOOD_DOCUMENTS):
-        prepared_and_refused(small, f"{{ {number}")
-    assert small.prepare(TYPENAME) is good
-    assert len(small._failed) == documents.FAILED_DOCUMENTS
+def hot(prepared_by: Documents, text: str) -> Prepared:
+    """Prepared, and asked for again."""
+    prepared_by.prepare(text)
+    return prepared_by.prepare(text)
+
+
+def test_a_flood_of_documents_leaves_the_hot_ones_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "GOOD_BYTES", 4_000_000)
+    flooded = fresh()
+    once = flooded.prepare("{ once: __typename }")
+    kept = {text: hot(flooded, text) for text in (TYPENAME, "{ viewer { id } }", "{ tasks { nodes { id title } } }")}
+    for number in range(5_000):
+        flooded.prepare(f"{{ a{number}: __typename }}")
+    assert {text: flooded.prepare(text) for text in kept} == kept
+    assert flooded.prepare("{ once: __typename }") is not once
+    assert flooded.kept_bytes <= 4_000_000
+    assert (flooded.hits, flooded.misses, flooded.failures) == (6, 5_005, 0)
+
+
+def test_broken_documents_do_not_push_out_good_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "GOOD_BYTES", 1_000_000)
+    monkeypatch.setattr(documents, "FAILED_BYTES", 100_000)
+    flooded = fresh()
+    good = flooded.prepare(TYPENAME)
+    good_bytes = flooded.kept_bytes
+    for number in range(5_000):
+        prepared_and_refused(flooded, f"{{ {number}")
+    assert good_bytes < flooded.kept_bytes <= good_bytes + 100_000
+    assert flooded.prepare(TYPENAME) is good
+    assert (flooded.hits, flooded.misses, flooded.failures) == (1, 1, 5_000)
 
 
 def test_a_broken_document_is_refused_the_same_way_again(small: Documents) -> None:
@@ -210,17 +242,52 @@ def test_a_broken_document_is_refused_the_same_way_again(small: Documents) -> No
     assert again is not first
 
 
-def test_the_good_document_unused_for_longest_makes_room(small: Documents, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "GOOD_DOCUMENTS", 2)
-    a, b = small.prepare("{ a: __typename }"), small.prepare("{ b: __typename }")
-    assert small.prepare("{ a: __typename }") is a
-    small.prepare("{ c: __typename }")
-    assert small.prepare("{ a: __typename }") is a
-    assert small.prepare("{ b: __typename }") is not b
+def test_a_long_document_is_kept_too_but_no_giant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "GOOD_BYTES", 1_000_000)
+    keeping = fresh()
+    long = TYPENAME + "#" * 50_000
+    assert keeping.prepare(long) is keeping.prepare(long)
+    giant = TYPENAME + "#" * 100_000
+    assert keeping.prepare(giant) is not keeping.prepare(giant)
 
 
-def test_giants_are_not_kept(small: Documents) -> None:
-    padding = " " * documents.CACHED_CHARACTERS
-    assert small.prepare(padding + TYPENAME) is not small.prepare(padding + TYPENAME)
-    prepared_and_refused(small, padding + "{ nothing }")
-    assert (len(small._good), len(small._failed)) == (0, 0)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ __typename }",
+        "query ($n: Int) { tasks(first: $n) { nodes { id title status owner { id name } } pageInfo { hasNextPage endCursor } } }",
+        "{ tasks { nodes { ...A parent { ...A subtasks { nodes { ...A } } } } } } fragment A on Task { id title owner { id name } }",
+        "{ tasks { nodes { " + "id " * 100 + "} } }",
+        "{ __typename }" + "#\n" * 500,
+        '{ tasks(first: 1, after: "' + "x" * 20_000 + '") { nodes { id } } }',
+        "{ __typename } # " + "\N{GRINNING FACE}" * 1000,
+        "{ nothing }",
+        "{ " + "nothing " * 200 + "}",
+        "{ nothing" * 100,
+    ],
+)
+def test_what_documents_take_is_not_underrated(text: str) -> None:
+    """Their plans included; what is allowed beyond the estimate is what validating anything leaves in tables."""
+    measured, plans = fresh(), Plans(schema.build(), min_calls=1)
+    texts = [f"{text}#{number}" for number in range(-1, 40)]
+
+    def prepare(each: str) -> None:
+        try:
+            operation = measured.prepare(each).operation(None)
+        except DocumentRefused:
+            return
+        values = plans._variables(operation, {})
+        assert values is not None
+        assert plans._plan(operation, values) is not None
+
+    prepare(texts.pop(0))
+    gc.collect()
+    estimated = measured.kept_bytes
+    tracemalloc.start()
+    for each in texts:
+        prepare(each)
+    gc.collect()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    estimated = measured.kept_bytes - estimated - sum(map(sys.getsizeof, texts))  # which were made before
+    assert estimated / 4 < taken < estimated + 300_000

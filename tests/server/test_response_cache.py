@@ -1,5 +1,6 @@
 """Answers that are kept: who is given one, and what ends its life. The commands sent to MongoDB tell whether one was."""
 
+import gc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,7 +9,9 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
-from tests.conftest import MakeSettings, Someone
+from taskgraph.server import documents
+from taskgraph.server.plans import Compiled
+from tests.conftest import MakeSettings, Someone, migrated, served
 from tests.people import Person
 from tests.tasks.documents import oid
 from tests.tasks.operations import create, update
@@ -53,6 +56,26 @@ def test_an_answer_is_given_again_without_asking_for_the_data(application: Watch
     data = settled(application, ada)
     assert data == {"tasks": {"nodes": [{"title": "One", "owner": {"name": "Ada"}}]}}
     assert read(application, ada) == (data, [])
+
+
+def test_kept_answers_do_not_hold_the_documents_that_asked_for_them(
+    settings: MakeSettings, someone: Someone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "GOOD_BYTES", 500_000)
+    made = settings(response_cache_seconds=30)
+    migrated(made)
+    with served(made) as url:
+        ada = someone(url=url)
+        before = operations_in_memory()
+        for number in range(200):
+            assert ada.ask(f"{{ a{number}: tasks(first: 5) {{ nodes {{ title }} }} }}")["data"]
+        assert operations_in_memory() - before < 50
+
+
+def operations_in_memory() -> int:
+    """Each holds the tree of its document."""
+    gc.collect()
+    return sum(type(each) is Compiled for each in gc.get_objects())
 
 
 def test_every_kind_of_write_is_seen_by_the_next_request(application: Watched, ada: Person) -> None:

@@ -33,6 +33,11 @@ async def up(db):
     await db["runs"].insert_one({"name": "slow"})
     await asyncio.sleep(%s)
 """
+LONG_COMMAND = """
+async def up(db):
+    await db["runs"].insert_one({"name": "long"})
+    await db["runs"].find_one({"$where": "sleep(1500) || true"})
+"""
 APPLY = """
 import asyncio, json, os, pathlib, sys
 from taskgraph import settings
@@ -57,6 +62,15 @@ def chosen(settings: MakeSettings) -> Settings:
 @pytest.fixture
 async def db(chosen: Settings) -> AsyncIterator[Database]:
     """Empty, not migrated."""
+    database = mongo.connect(chosen)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def impatient(chosen: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+    """The same through a client that waits half a second for an answer."""
+    monkeypatch.setattr(mongo, "SOCKET_SECONDS", 0.5)
     database = mongo.connect(chosen)
     yield database
     await database.close()
@@ -149,6 +163,31 @@ async def test_a_migration_longer_than_the_lease_keeps_it(
     assert await migrate.apply(db, folder=folder) == []
     assert json.loads(slow.communicate(timeout=10)[0]) == ["0001_first", "0002_second"]
     assert await runs(db) == ["slow", "0002_second"]
+
+
+async def test_one_command_of_a_migration_may_outlast_the_socket_timeout(
+    impatient: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As building an index on millions of tasks does; the lease is kept meanwhile, long past its end."""
+    monkeypatch.setattr(migrate, "LEASE_SECONDS", 1)
+    monkeypatch.setattr(migrate, "RENEW_SECONDS", 0.2)
+    (folder / "0001_first.py").write_text(LONG_COMMAND)
+    applying = asyncio.create_task(migrate.apply(impatient, folder=folder))
+    await until(lambda: has_begun(impatient))
+    assert await migrate.apply(impatient, folder=folder) == []
+    assert await applying == ["0001_first", "0002_second"]
+    first = await impatient["migrations"].find_one({"_id": "0001_first"})
+    assert first is not None
+    assert first["seconds"] > 1.5
+    assert await runs(impatient) == ["long", "0002_second"]
+
+
+async def test_a_migration_has_an_end(db: Database, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "UP_SECONDS", 0.5)
+    (folder / "0001_first.py").write_text(LONG_COMMAND)
+    with pytest.raises(MigrationFailed, match=r"^migration 0001_first failed and was not recorded: "):
+        await migrate.apply(db, folder=folder)
+    assert await recorded(db) == []
 
 
 async def test_waiting_for_another_process_has_an_end(db: Database, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from graphql import (
 from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_literal
 from strawberry.relay.types import GlobalID
 from strawberry.scalars import is_scalar
+from strawberry.types.arguments import StrawberryArgument
 from strawberry.types.base import StrawberryList, StrawberryMaybe, StrawberryOptional, has_object_definition
 from strawberry.types.enum import StrawberryEnumDefinition, has_enum_definition
 from strawberry.types.field import StrawberryField
@@ -35,14 +36,13 @@ Source = Callable[[Run], Any]
 
 
 def builder(
-    schema: strawberry.Schema, declared: StrawberryField, definition: GraphQLField, node: FieldNode
+    conversions: "Conversions", declared: StrawberryField, definition: GraphQLField, node: FieldNode
 ) -> Callable[[Run], dict[str, Any]]:
     """What makes the keyword arguments of a resolver, all but `info`. Unsupported; when called, Deoptimised."""
     given = {argument.name.value: argument for argument in node.arguments or ()}
-    conversions = _Conversions(schema)
     parts = []
     for argument in declared.arguments:
-        name = schema.config.name_converter.from_argument(argument)
+        name = conversions.name_of(argument)
         source = _source(definition.args[name], given.get(name))
         if source is not None:
             parts.append((argument.python_name, source, conversions.of(argument.type)))
@@ -101,13 +101,20 @@ class _Variables(Visitor):
         self.found = True
 
 
-class _Conversions:
-    """How Strawberry turns coerced values into what resolvers expect. Input types contain themselves, so what is begun is remembered."""
+class Conversions:
+    """How Strawberry turns coerced values into what resolvers expect, made once for each input type of a schema.
+
+    Input types contain themselves, so what is begun is remembered.
+    """
 
     def __init__(self, schema: strawberry.Schema) -> None:
         self._config = schema.config
         self._scalars = schema.schema_converter.scalar_registry
         self._of_inputs: dict[Any, Convert] = {}
+
+    def name_of(self, argument: StrawberryArgument) -> str:
+        """As documents write it."""
+        return self._config.name_converter.from_argument(argument)
 
     def of(self, kind: Any) -> Convert:
         """For a value that may be None."""

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, cast
 
-import strawberry
 from graphql import (
     GraphQLAbstractType,
     GraphQLField,
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLResolveInfo,
+    GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
     get_named_type,
@@ -40,10 +40,14 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
 from taskgraph.server import arguments
+from taskgraph.server.arguments import Conversions
 from taskgraph.server.fields import BATCHED, READS, STORED, FieldInfo, Reading
 from taskgraph.server.leaves import StoredLeaves, serialiser
 from taskgraph.server.plan import Complete, Deoptimised, Fill, Place, Plan, Root, Run, Unsupported
 from taskgraph.storage.mongo import Projection
+
+# A fragment is written once and compiled wherever it is spread, so a short document could make a plan of any size.
+MAX_FIELDS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,14 @@ class Selected:
 
 
 def compile_operation(
-    schema: strawberry.Schema,
+    schema: GraphQLSchema,
+    conversions: Conversions,
     operation: OperationDefinitionNode,
     fragments: Mapping[str, FragmentDetails],
     variables: VariableValues,
 ) -> Plan:
     """The plan for an operation; `variables` decide its @skip and @include, and nothing else. Unsupported."""
-    return Compilation(schema, operation, dict(fragments), variables).plan()
+    return Compilation(schema, conversions, operation, dict(fragments), variables).plan()
 
 
 class Compilation:
@@ -77,17 +82,19 @@ class Compilation:
 
     def __init__(
         self,
-        schema: strawberry.Schema,
+        schema: GraphQLSchema,
+        conversions: Conversions,
         operation: OperationDefinitionNode,
         fragments: dict[str, FragmentDetails],
         variables: VariableValues,
     ) -> None:
-        self._strawberry = schema
-        self._core = schema._schema  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema it has built
+        self._core = schema
+        self._conversions = conversions
         self._operation = operation
         self._fragments = fragments
         self._variables = variables
         self._projections: dict[str, Projection] = {}
+        self._fields = 0
 
     def plan(self) -> Plan:
         """From the root fields down."""
@@ -95,6 +102,7 @@ class Compilation:
         if root_type is None:
             raise Unsupported("no root type")
         collected = _checked(collect_fields(self._core, self._fragments, self._variables, root_type, self._operation))
+        self._count(collected)
         roots, constants = [], {}
         for key, details in collected.items():
             name = details[0].node.name.value
@@ -104,7 +112,13 @@ class Compilation:
                 raise Unsupported("introspection")
             else:
                 roots.append(self._root(_selected(root_type, key, details)))
-        return Plan(roots, constants, list(collected), is_serial=self._operation.operation is OperationType.MUTATION)
+        is_serial = self._operation.operation is OperationType.MUTATION
+        return Plan(roots, constants, list(collected), is_serial=is_serial, fields=self._fields)
+
+    def _count(self, fields: GroupedFieldSet) -> None:
+        self._fields += len(fields)
+        if self._fields > MAX_FIELDS:
+            raise Unsupported("too many fields")
 
     def _root(self, selected: Selected) -> Root:
         if self._operation.operation is OperationType.SUBSCRIPTION:
@@ -155,7 +169,9 @@ class Compilation:
         # Gives every key its place in the answer, in whatever order the values come.
         template: dict[str, str | None] = {}
         fills: list[Fill] = []
-        for key, inner in self._subfields(kind, details).items():
+        subfields = self._subfields(kind, details)
+        self._count(subfields)
+        for key, inner in subfields.items():
             is_typename = inner[0].node.name.value == "__typename"
             template[key] = kind.name if is_typename else None
             if not is_typename:
@@ -256,7 +272,7 @@ class Compilation:
     def _arguments(self, selected: Selected) -> Callable[[Run], dict[str, Any]]:
         """The keyword arguments of a field's resolver, `info` among them where it asks for that."""
         declared, resolver = selected.declared, selected.declared.base_resolver
-        build = arguments.builder(self._strawberry, declared, selected.definition, selected.details[0].node)
+        build = arguments.builder(self._conversions, declared, selected.definition, selected.details[0].node)
         if resolver is None or resolver.info_parameter is None:
             return build
         info_name, info_of = resolver.info_parameter.name, self._info(selected)

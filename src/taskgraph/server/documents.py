@@ -1,12 +1,13 @@
 """Documents made ready to run: text -> parsed, validated and limited, kept for the next time they come.
 
-Good and failed documents have separate caches, so that a flood of broken ones cannot push the good ones out.
+Good and failed documents have separate caches, so that a flood of broken ones cannot push the good ones out; nor can a flood of
+good ones that come once each. Both are bounded by an estimate of the memory that they take, compiled plans included.
 """
 
-from collections import OrderedDict
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
 
 import strawberry
 from graphql import (
@@ -27,13 +28,14 @@ from taskgraph.errors import RequestError
 from taskgraph.server import limits
 from taskgraph.server.limits import DocumentLimits
 from taskgraph.server.plans import Compiled, compiled
+from taskgraph.server.two_part_cache import TwoPartCache
 
-Cached = TypeVar("Cached")
-
-GOOD_DOCUMENTS = 1000
-FAILED_DOCUMENTS = 200
-# Longer texts are prepared each time: an ordinary operation is shorter, and a tree takes some 70 bytes for each character.
-CACHED_CHARACTERS = 4_000
+GOOD_BYTES = 64 * 1024 * 1024
+FAILED_BYTES = 4 * 1024 * 1024
+# Measured with tracemalloc: rather more than documents and plans of all kinds take, besides their texts.
+DOCUMENT_BYTES, TOKEN_BYTES = 12_000, 550
+PLAN_BYTES, FIELD_BYTES = 10_000, 2_500
+ERROR_BYTES = 2_000
 MAX_VALIDATION_ERRORS = 20
 
 
@@ -72,7 +74,7 @@ class DocumentRefused(Exception):
 
 
 class Documents:
-    """Prepares documents for one schema; two caches, each least recently used first out."""
+    """Prepares documents for one schema. `hits` counts those that were at hand, `misses` the others, `failures` those refused, each time."""
 
     def __init__(self, schema: strawberry.Schema, document_limits: DocumentLimits, *, has_introspection: bool) -> None:
         self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema it has built
@@ -81,37 +83,57 @@ class Documents:
         closed = () if has_introspection else (NoSchemaIntrospectionCustomRule,)
         specified = (limits.BoundedMerging if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules)
         self._rules = (*specified, MaybeNullValidationRule, OneOfInputValidationRule, limits.rule(document_limits), *closed)
-        self._good: OrderedDict[str, Prepared] = OrderedDict()
-        self._failed: OrderedDict[str, DocumentRefused] = OrderedDict()
+        self._good = TwoPartCache[str, Prepared](GOOD_BYTES)
+        self._failed = TwoPartCache[str, DocumentRefused](FAILED_BYTES)
+        self.hits = self.misses = self.failures = 0
 
     def prepare(self, text: str) -> Prepared:
         """The document, from the cache if it came before. DocumentRefused."""
         if (prepared := self._good.get(text)) is not None:
-            self._good.move_to_end(text)
+            self.hits += 1
             return prepared
         if (refused := self._failed.get(text)) is not None:
+            self.failures += 1
             # A new one each time: raising the cached object again would lengthen its traceback for ever.
             raise DocumentRefused(refused.code, refused.errors)
         try:
             prepared = self._prepare(text)
         except DocumentRefused as error:
-            _keep(self._failed, text, error, FAILED_DOCUMENTS)
+            self.failures += 1
+            size_bytes = sys.getsizeof(text) + sum(map(_error_bytes, error.errors))
+            self._failed.keep(text, DocumentRefused(error.code, error.errors), size_bytes)
             raise
-        _keep(self._good, text, prepared, GOOD_DOCUMENTS)
+        self.misses += 1
+        for operation in prepared.operations:
+            operation.has_grown = partial(self._weigh, text, prepared)
+        self._good.keep(text, prepared, _size_bytes(text, prepared))
         return prepared
+
+    @property
+    def kept(self) -> int:
+        """Documents at hand, good and failed."""
+        return len(self._good) + len(self._failed)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What they take in memory, about; at most GOOD_BYTES + FAILED_BYTES."""
+        return self._good.weight + self._failed.weight
+
+    def _weigh(self, text: str, prepared: Prepared) -> None:
+        self._good.reweigh(text, _size_bytes(text, prepared))
 
     def _prepare(self, text: str) -> Prepared:
         try:
             document = parse(text, max_lexical_tokens=self._max_tokens)
         except GraphQLError as error:
-            raise DocumentRefused("GRAPHQL_PARSE_FAILED", [error]) from error
+            raise DocumentRefused("GRAPHQL_PARSE_FAILED", [_light(error)]) from error
         except RecursionError as error:
             raise DocumentRefused("GRAPHQL_PARSE_FAILED", [GraphQLError("The document is nested too deep.")]) from error
         errors = validate(
             self._schema, document, self._rules, max_errors=MAX_VALIDATION_ERRORS, hide_suggestions=self._hide_suggestions
         )
         if errors:
-            raise DocumentRefused("GRAPHQL_VALIDATION_FAILED", [_in_our_words(error) for error in errors])
+            raise DocumentRefused("GRAPHQL_VALIDATION_FAILED", [_light(_in_our_words(error)) for error in errors])
         operations = [compiled(document, each) for each in document.definitions if isinstance(each, OperationDefinitionNode)]
         return Prepared(document, operations)
 
@@ -130,8 +152,27 @@ def _in_our_words(error: GraphQLError) -> GraphQLError:
     return GraphQLError("This value does not fit its type.", error.nodes)
 
 
-def _keep(cache: OrderedDict[str, Cached], text: str, value: Cached, size: int) -> None:
-    if len(text) <= CACHED_CHARACTERS:
-        cache[text] = value
-        if len(cache) > size:
-            cache.popitem(last=False)
+def _light(error: GraphQLError) -> GraphQLError:
+    """Without the tree, the text and the frames behind it, which are many times its size; its locations are known already."""
+    error.nodes = error.source = error.original_error = None
+    return error.with_traceback(None)
+
+
+def _size_bytes(text: str, prepared: Prepared) -> int:
+    """What both take in memory, about: the text twice, as its strings and comments stand in the tokens again."""
+    plans = [plan for each in prepared.operations for plan in each.variants.values() if plan is not None]
+    fields = sum(plan.fields for plan in plans)
+    tree_bytes = DOCUMENT_BYTES + TOKEN_BYTES * _tokens(prepared.document)
+    return 2 * sys.getsizeof(text) + tree_bytes + PLAN_BYTES * len(plans) + FIELD_BYTES * fields
+
+
+def _error_bytes(error: GraphQLError) -> int:
+    return ERROR_BYTES + sys.getsizeof(error.message)
+
+
+def _tokens(document: DocumentNode) -> int:
+    """Of the text, comments included, which the tree keeps too."""
+    count, token = 0, document.loc.start_token if document.loc else None
+    while token is not None:
+        count, token = count + 1, token.next
+    return count

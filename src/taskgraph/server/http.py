@@ -1,6 +1,8 @@
 """GraphQL over HTTP: one request, one operation, one answer. Follows the specification draft for both of its media types."""
 
 import functools
+import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from taskgraph.errors import BadUserInput
 from taskgraph.server.deadline import Deadline
 from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown, is_query
+from taskgraph.server.durations import Durations
 from taskgraph.server.executor import Answer, Operation, refusal, refused_document
 from taskgraph.server.gate import Gate, Reply
 from taskgraph.server.response_cache import ResponseCache
@@ -88,6 +91,7 @@ class GraphQLOverHttp:
         self._gate = gate
         self._max_body_bytes = max_body_bytes
         self._receiving = Deadline(BODY_SECONDS)
+        self.durations: defaultdict[int, Durations] = defaultdict(Durations)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI: operations need nothing of what Starlette does before and after an endpoint."""
@@ -95,6 +99,13 @@ class GraphQLOverHttp:
         await response(scope, receive, send)
 
     async def answer(self, request: Request) -> Response:
+        """The answer; how long it took is noted by its status."""
+        began = time.perf_counter()
+        response = await self._answer(request)
+        self.durations[response.status_code].note(time.perf_counter() - began)
+        return response
+
+    async def _answer(self, request: Request) -> Response:
         """Read, prepare, admit, run, answer."""
         media_type = JSON
         reply = Reply()

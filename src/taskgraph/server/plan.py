@@ -58,12 +58,16 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A compiled operation. `constants` are the root fields that need no running; `keys` is the order of the answer."""
+    """A compiled operation. `constants` are the root fields that need no running; `keys` is the order of the answer.
+
+    `fields` counts every place where one stands: what the plan's memory grows with.
+    """
 
     roots: Sequence[Root]
     constants: Mapping[str, str]
     keys: Sequence[str]
     is_serial: bool
+    fields: int
 
     async def run(self, run: Run) -> dict[str, Any]:
         """The data of the answer. Deoptimised, or whatever a resolver raises; `run.roots` tells what has been run by then."""

@@ -29,6 +29,7 @@ from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.values import VariableValues
 
 from taskgraph.server import variables
+from taskgraph.server.arguments import Conversions
 from taskgraph.server.compiler import compile_operation
 from taskgraph.server.plan import Deoptimised, Plan, Run, Unsupported
 from taskgraph.server.variables import CoerceVariables, Unusual
@@ -40,11 +41,15 @@ TURNS_APART = 20
 log = structlog.get_logger(__name__)
 
 
+def _nobody_asks() -> None:
+    """For an operation whose document is not kept."""
+
+
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Compiled:
     """What is known about one operation. `conditions` are the variables of @skip and @include: each combination has its own plan.
 
-    `inner_variables` are those that are used anywhere but in the arguments of root fields.
+    `inner_variables` are those that are used anywhere but in the arguments of root fields. `has_grown` is called for each plan made.
     """
 
     operation: OperationDefinitionNode
@@ -55,6 +60,9 @@ class Compiled:
     is_reported: bool = False
     coerce: CoerceVariables | None = None
     variants: dict[tuple[Any, ...], Plan | None] = field(default_factory=dict)
+    has_grown: Callable[[], None] = _nobody_asks
+    # What others may know it by, longer than its document is kept, without holding the whole tree.
+    identity: object = field(default_factory=object)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +77,9 @@ class Plans:
     """Runs operations of one schema the compiled way; `deoptimised` counts by reason how often that was left."""
 
     def __init__(self, schema: strawberry.Schema, *, min_calls: int = MIN_CALLS) -> None:
-        self._strawberry = schema
         self._min_calls = min_calls
         self._schema: GraphQLSchema = schema._schema  # noqa: SLF001 - Strawberry has no public name for what it has built
+        self._conversions = Conversions(schema)
         self.deoptimised: Counter[str] = Counter()
         self.answered = 0
 
@@ -117,7 +125,7 @@ class Plans:
                 return None
             try:
                 compiled.variants[combination] = compile_operation(
-                    self._strawberry, compiled.operation, compiled.fragments, variables
+                    self._schema, self._conversions, compiled.operation, compiled.fragments, variables
                 )
             except Unsupported as error:
                 self.deoptimised[f"unsupported: {error}"] += 1
@@ -127,6 +135,7 @@ class Plans:
                 log.exception("operation could not be compiled")
                 self.deoptimised["compiler failed"] += 1
                 compiled.variants[combination] = None
+            compiled.has_grown()
         return compiled.variants[combination]
 
     def _left(self, compiled: Compiled, reason: str, roots: Mapping[str, Any]) -> Outcome:

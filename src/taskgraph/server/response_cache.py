@@ -69,7 +69,7 @@ class ResponseCache:
         variables = _canonical(operation.variables or {})
         if variables is None:
             return await self._executor.run(operation, new_context())
-        key = (chosen, variables, caller.versions, marks, *map(self._generations.get, caller.versions))
+        key = (chosen.identity, variables, caller.versions, marks, *map(self._generations.get, caller.versions))
         if (kept := self._kept(key)) is not None:
             self.hits += 1
             return kept

@@ -16,10 +16,11 @@ from taskgraph.server.executor import Executor, Operation
 
 
 class Streams:
-    """The channels of this process; each lives as long as somebody is on it."""
+    """The channels of this process; each lives as long as somebody is on it. `subscribers` counts those on all."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
+        self.subscribers = 0
         self._channels: WeakValueDictionary[Hashable, Channel] = WeakValueDictionary()
 
     def channel(self, operation: Operation, viewer: object) -> "Channel":

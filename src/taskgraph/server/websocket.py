@@ -62,10 +62,17 @@ class GraphQLOverWebSocket:
         self._sending = Deadline(send_seconds)
         self._max_message_bytes = max_message_bytes
         self._init_seconds = init_seconds
+        self.connections = 0
+
+    @property
+    def subscriptions(self) -> int:
+        """How many are running, on all connections."""
+        return self._streams.subscribers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI: serves one connection until either side ends it."""
         socket = Socket(scope, receive, send)
+        self.connections += 1
         try:
             if PROTOCOL in scope["subprotocols"]:
                 await socket.accept(PROTOCOL)
@@ -81,6 +88,8 @@ class GraphQLOverWebSocket:
                     await socket.close(error.code, error.reason)
         except* Disconnected:
             pass
+        finally:
+            self.connections -= 1
 
     def _connection(self, socket: Socket) -> "Connection":
         return Connection(
@@ -244,6 +253,7 @@ class Connection:
         assert task is not None  # noqa: S101 - this is a coroutine
         # By task: a client may use the id again while this one is still being cancelled.
         self._streaming.add(task)
+        self._streams.subscribers += 1
         try:
             stream = await self._executor.stream(operation, self._new_context(caller))
             if isinstance(stream, Answer):
@@ -256,6 +266,7 @@ class Connection:
         except SlowListener as error:
             raise CloseSocket(4411, "Slow consumer: resume from the last cursor") from error
         finally:
+            self._streams.subscribers -= 1
             self._streaming.discard(task)
         return True
 

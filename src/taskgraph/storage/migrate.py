@@ -40,6 +40,9 @@ LEASE_SECONDS = 10
 RENEW_SECONDS = 2
 WAIT_SECONDS = 300
 POLL_SECONDS = 0.2
+# Building an index on millions of documents is one command, longer than any time-out of a socket: within this bound there is none.
+# That the database is still there is seen by renewing the lease.
+UP_SECONDS = 7 * 24 * 3600
 
 
 class MigrationFailed(TaskgraphError):
@@ -139,7 +142,8 @@ async def _run(db: Database, name: str, folder: Path, on_progress: Callable[[str
     try:
         up: Up = _load(folder / f"{name}.py").up
         progress(0, 1)
-        await (up(db, progress) if len(inspect.signature(up).parameters) == 2 else up(db))
+        with pymongo.timeout(UP_SECONDS):
+            await (up(db, progress) if len(inspect.signature(up).parameters) == 2 else up(db))
     except Exception as error:
         raise MigrationFailed(name, error) from error
     seconds = round(time.monotonic() - started, 3)
