@@ -10,6 +10,7 @@ anonymous   a caller without one
 
 import asyncio
 import contextlib
+import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -97,6 +98,8 @@ def settings(servers: Servers, mongo_client: MongoClient[dict[str, Any]]) -> Ite
             "jwt_secrets": servers.jwt_secret,
             # Many tests write past the server, which then need not notice for a while.
             "response_cache_seconds": 0,
+            # Every query of the suite runs compiled; by hand, with COMPILED_EXECUTION=off, every one by graphql-core.
+            "compiled_execution": os.environ.get("COMPILED_EXECUTION", "on"),
         }
         merged = {name: value for name, value in (usual | given).items() if value is not None}
         made = load({f"TASKGRAPH_{name.upper()}": str(value) for name, value in merged.items()}, env_file=None)
@@ -175,11 +178,17 @@ def migrated(made: Settings) -> None:
 @contextlib.contextmanager
 def served(made: Settings) -> Iterator[str]:
     """The application on a free port of a thread of this process; gives `http://host:port`."""
-    from taskgraph import serve
-    from taskgraph.app import create_app
+    from taskgraph import app, serve
+    from taskgraph.server.plans import Plans
 
-    with start_blocking_portal(backend_options={"use_uvloop": True}) as portal, serve.bound("127.0.0.1", 0) as sock:
-        server = serve.Server(serve.config(partial(create_app, made), made), on_listening=lambda: None)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        start_blocking_portal(backend_options={"use_uvloop": True}) as portal,
+        serve.bound("127.0.0.1", 0) as sock,
+    ):
+        # Most queries of a test come once, and would otherwise never be compiled.
+        patch.setattr(app, "Plans", partial(Plans, min_calls=1))
+        server = serve.Server(serve.config(partial(app.create_app, made), made), on_listening=lambda: None)
         future = portal.start_task_soon(server.serve, [sock])
         try:
             assert eventually(lambda: server.started or future.done(), within_seconds=STOP_SECONDS), "the server did not start"
