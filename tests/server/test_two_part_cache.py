@@ -54,16 +54,19 @@ def test_what_is_heavier_than_probation_is_not_kept() -> None:
 
 def test_what_grows_pushes_out_others_or_leaves_when_it_is_a_giant() -> None:
     cache = filled("a", "b", "c", "d", "e", "f", "g", "h")
-    cache.reweigh("h", 20)
+    value = cache.get("h")
+    assert value is not None
+    cache.reweigh("h", value, 20)
     assert (cache.weight, len(cache)) == (90, 8)
-    cache.reweigh("h", 21)
+    cache.reweigh("h", value, 21)
     assert (cache.weight, len(cache)) == (70, 7)
     assert cache.get("h") is None
 
 
 def test_what_is_not_kept_has_no_weight() -> None:
     cache = filled("a")
-    cache.reweigh("unknown", 15)
+    cache.reweigh("unknown", "A", 15)
+    cache.reweigh("a", "another", 15)
     assert (cache.weight, len(cache)) == (10, 1)
 
 
@@ -73,7 +76,7 @@ def test_it_never_weighs_more_than_it_may_or_less_than_it_holds(steps: Steps) ->
     weights: dict[int, int] = {}
     for step, key, weight in steps:
         if step == "reweigh" and cache.get(key) is not None:
-            cache.reweigh(key, weight)
+            cache.reweigh(key, key, weight)
             weights[key] = weight
         elif cache.get(key) is None:
             cache.keep(key, key, weight)

@@ -120,7 +120,7 @@ class Documents:
         return self._good.weight + self._failed.weight
 
     def _weigh(self, text: str, prepared: Prepared) -> None:
-        self._good.reweigh(text, _size_bytes(text, prepared))
+        self._good.reweigh(text, prepared, _size_bytes(text, prepared))
 
     def _prepare(self, text: str) -> Prepared:
         try:

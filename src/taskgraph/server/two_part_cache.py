@@ -50,11 +50,11 @@ class TwoPartCache(Generic[Key, Value]):
             self._probation.add(key, value, weight)
             self._settle()
 
-    def reweigh(self, key: Key, weight: int) -> None:
-        """Tells that the value of this key, if it is still kept, weighs something else now."""
+    def reweigh(self, key: Key, value: Value, weight: int) -> None:
+        """Tells that the value of this key weighs something else now; nothing if that is no longer kept, or another is."""
         for part in (self._protected, self._probation):
-            if key in part.entries:
-                value, _ = part.remove(key)
+            if key in part.entries and part.entries[key][0] is value:
+                part.remove(key)
                 if weight <= self._probation_capacity:
                     part.add(key, value, weight)
         self._settle()
