@@ -132,6 +132,20 @@ def test_what_depends_on_more_than_the_data_is_never_kept(application: Watched, 
         assert read(application, ada, document)[1] != []
 
 
+def test_fragments_that_spread_each_other_twice_do_not_hold_up_the_server(ada: Person) -> None:
+    fragments = [f"fragment F{number} on Query {{ ...F{number + 1} ...F{number + 1} }}" for number in range(60)]
+    document = "{ ...F0 } " + " ".join(fragments) + " fragment F60 on Query { viewer { name } }"
+    for _ in range(2):
+        assert ada.ask(document) == {"data": {"viewer": {"name": "Ada"}}}
+
+
+def test_one_use_that_cannot_be_kept_keeps_no_other_from_it(application: Watched, ada: Person) -> None:
+    create(ada, "One")
+    document = "query($filter: TaskFilter) { tasks(filter: $filter) { nodes { title } } }"
+    ada.ask(document, {"filter": {"isOverdue": False}})
+    settled(application, ada, document, {"filter": {"status": {"eq": "TODO"}}})
+
+
 def test_an_answer_with_errors_is_never_kept(ada: Person) -> None:
     for _ in range(3):
         assert ada.ask("{ tasks(first: 0) { nodes { title } } }")["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"

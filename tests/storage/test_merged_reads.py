@@ -56,6 +56,17 @@ async def test_a_failure_reaches_everyone_who_asked_and_nobody_else() -> None:
     assert [str(result) for result in results] == ["gone", "gone", "{3: 6}"]
 
 
+async def test_a_key_that_cannot_be_read_spoils_no_other() -> None:
+    async def refuses_one(_db: Database, keys: Sequence[int]) -> list[int]:
+        if 1 in keys:
+            raise ValueError("no such key")
+        return list(keys)
+
+    merged = MergedReads(NO_DATABASE)
+    results = await asyncio.gather(merged.load(refuses_one, [1]), merged.load(refuses_one, [2]), return_exceptions=True)
+    assert [str(result) for result in results] == ["no such key", "{2: 2}"]
+
+
 async def test_who_leaves_takes_nothing_from_the_others() -> None:
     merged, double = MergedReads(NO_DATABASE), Doubling()
     leaving, staying = merged.load(double, [1]), merged.load(double, [2])

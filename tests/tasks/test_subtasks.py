@@ -169,7 +169,9 @@ def test_the_database_sends_one_subtask_more_than_shown_for_each_parent(
     below = [task(ada, "Below", parent_id=top["_id"]) for top in tops for _ in range(50)]
     application.mongo["tasks"].insert_many([*tops, *below])
     with application.watch() as commands:
-        shown = data(ada, f"{{ tasks(first: 4) {{ nodes {{ subtasks({arguments}) {{ nodes {{ title }} }} }} }} }}")["tasks"]["nodes"]
+        shown = data(ada, f"{{ tasks(first: 4) {{ nodes {{ subtasks({arguments}) {{ nodes {{ title }} }} }} }} }}")["tasks"][
+            "nodes"
+        ]
     assert [len(each["subtasks"]["nodes"]) for each in shown] == [3, 3, 3, 3]
     assert names(commands) == ["aggregate tasks", "aggregate tasks"]
     # One reply is the page of parents, the other the subtasks: four of each.

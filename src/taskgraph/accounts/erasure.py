@@ -44,6 +44,7 @@ class Erasure:
         for eraser in self.erasers:
             removed += await eraser(db, user_id)
         late = await db["sessions"].delete_many({"userId": user_id})
-        await versions.renew(PROFILES)
+        # In this order: without a mark of their own, what was kept for the user is outdated by that of profiles alone.
         await versions.forget(user_id)
+        await versions.renew(PROFILES)
         return replace(removed, sessions=removed.sessions + late.deleted_count)

@@ -104,8 +104,7 @@ async def update_profile(db: Database, versions: Versions, user_id: ObjectId, *,
         user = await _changed(db, user_id, changes)
     except DuplicateKeyError as error:
         raise EmailTaken from error
-    if changes:
-        await versions.renew(PROFILES)
+    await versions.renew(PROFILES)
     return user
 
 

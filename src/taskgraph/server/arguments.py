@@ -27,7 +27,6 @@ from strawberry.types.base import StrawberryList, StrawberryMaybe, StrawberryOpt
 from strawberry.types.enum import StrawberryEnumDefinition, has_enum_definition
 from strawberry.types.field import StrawberryField
 from strawberry.types.lazy_type import LazyType
-from strawberry.types.maybe import Some
 
 from taskgraph.server.plan import Deoptimised, Run, Unsupported
 
@@ -119,8 +118,7 @@ class Conversions:
     def of(self, kind: Any) -> Convert:
         """For a value that may be None."""
         if isinstance(kind, StrawberryMaybe):
-            inner = self.of(kind.of_type)
-            return lambda value: Some(inner(value))
+            raise Unsupported("an argument of type Maybe")
         present = self._present(kind.of_type if isinstance(kind, StrawberryOptional) else kind)
         return lambda value: None if value is None else present(value)
 

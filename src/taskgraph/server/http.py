@@ -115,14 +115,14 @@ class GraphQLOverHttp:
             caller = await self._gate.admit(request.headers.get("authorization"))
             operation = self._operation(request, parameters)
             answer = await self._responses.run(operation, caller, lambda: self._gate.context(caller, request, reply))
+            return _response(answer, media_type, reply)
         except HttpRefusal as error:
             return _response(refusal(BadUserInput(str(error))), media_type, reply, status=error.status, headers=error.headers)
         except DocumentRefused as error:
-            answer = refused_document(error.code, error.errors)
+            return _response(refused_document(error.code, error.errors), media_type, reply)
         except Exception as error:  # noqa: BLE001 - the edge: what is no RequestError is logged and shown as BUSY or INTERNAL
             answer = refusal(error)
             return _response(answer, media_type, reply, status=_status_of_refusal(answer))
-        return _response(answer, media_type, reply)
 
     async def _parameters(self, request: Request) -> Parameters:
         if request.method != "POST":
@@ -141,7 +141,7 @@ class GraphQLOverHttp:
         """The whole body, never more than allowed."""
         body: bytes = b""
         while (message := await request.receive())["type"] == "http.request":
-            body += message["body"]
+            body += message.get("body", b"")
             if len(body) > self._max_body_bytes:
                 too_large = f"The body is larger than {self._max_body_bytes} bytes."
                 raise HttpRefusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large, connection="close")

@@ -1,4 +1,4 @@
-"""Answers of queries, kept as bytes in this process for as long as the data behind them has not changed.
+"""Answers of queries, kept as bytes in this process for as long as nobody has changed the data behind them, and not for long.
 
 The key holds the caller's names and the marks of their versions (storage/versions.py), read after the request began; so nobody is
 given another's answer, or one older than a write that was acknowledged before. What is kept is bounded in bytes and in time.
@@ -80,6 +80,7 @@ class ResponseCache:
         shared = await asyncio.shield(running)
         if shared is None:
             # It failed, or cannot be kept: waiting for one another again and again would make a queue of what can run side by side.
+            self.misses += 1
             return await self._executor.run(operation, new_context())
         self.hits += 1
         return shared
@@ -123,7 +124,6 @@ class ResponseCache:
             if answer.errors:
                 return answer
             if not context.is_repeatable:
-                self._is_repeatable[operation.prepared.operation(operation.name)] = False
                 return answer
             shared = Answer(None, (), encoded=answer.encode())
             if self._running.get(key) is running:
@@ -154,7 +154,7 @@ class ResponseCache:
     def _can_repeat(self, chosen: Compiled) -> bool:
         known = self._is_repeatable.get(chosen)
         if known is None:
-            names = set(_root_names(chosen.operation.selection_set, chosen.fragments))
+            names = set(_root_names(chosen.operation.selection_set, chosen.fragments, set()))
             known = is_query(chosen.operation) and all(map(self._is_repeatable_field, names))
             self._is_repeatable[chosen] = known
         return known
@@ -166,14 +166,17 @@ class ResponseCache:
         return bool(REPEATABLE.items() <= declared.metadata.items())
 
 
-def _root_names(selected: SelectionSetNode, fragments: Mapping[str, FragmentDetails]) -> Iterator[str]:
+def _root_names(selected: SelectionSetNode, fragments: Mapping[str, FragmentDetails], seen: set[str]) -> Iterator[str]:
+    """Each fragment once, however often it is spread: fragments that spread each other twice would double the work with each."""
     for node in selected.selections:
         if isinstance(node, FieldNode):
             yield node.name.value
         elif isinstance(node, FragmentSpreadNode):
-            yield from _root_names(fragments[node.name.value].definition.selection_set, fragments)
+            if node.name.value not in seen:
+                seen.add(node.name.value)
+                yield from _root_names(fragments[node.name.value].definition.selection_set, fragments, seen)
         else:
-            yield from _root_names(node.selection_set, fragments)  # type: ignore[attr-defined]  # an inline fragment is what is left
+            yield from _root_names(node.selection_set, fragments, seen)  # type: ignore[attr-defined]  # an inline fragment is what is left
 
 
 def _canonical(variables: Mapping[str, Any]) -> bytes | None:

@@ -31,6 +31,9 @@ Coerce = Callable[[Any], Any]
 CoerceVariables = Callable[[Mapping[str, Any]], VariableValues]
 
 
+USUAL_DEPTH = 20
+
+
 class Unusual(Exception):
     """A value that only graphql-core can judge."""
 
@@ -80,6 +83,7 @@ class _Types:
 
     def __init__(self) -> None:
         self._of_objects: dict[str, Coerce] = {}
+        self._depth = 0
 
     def coercer(self, kind: GraphQLInputType) -> Coerce:
         if is_non_null_type(kind):
@@ -102,7 +106,7 @@ class _Types:
         if kind.name in self._of_objects:
             return self._of_objects[kind.name]
         # For members of the same type, which are made before this is.
-        self._of_objects[kind.name] = lambda value: coerce(value)  # noqa: PLW0108 - it is defined below
+        self._of_objects[kind.name] = lambda value: self._deeper(coerce, value)
         members = [self._member(name, member) for name, member in kind.fields.items()]
         names, is_one_of = frozenset(kind.fields), kind.is_one_of
 
@@ -118,6 +122,16 @@ class _Types:
 
         self._of_objects[kind.name] = coerce
         return coerce
+
+    def _deeper(self, coerce: Coerce, value: Any) -> Any:
+        """A value within one of its own type. How deep that may go is for graphql-core to say."""
+        if self._depth >= USUAL_DEPTH:
+            raise Unusual
+        self._depth += 1
+        try:
+            return coerce(value)
+        finally:
+            self._depth -= 1
 
     def _member(self, name: str, member: Any) -> Callable[[Mapping[str, Any], dict[str, Any]], None]:
         of_type, out_name = self.coercer(member.type), member.out_name or name

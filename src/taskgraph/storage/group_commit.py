@@ -12,6 +12,7 @@ from typing import Any
 
 from bson import Timestamp
 
+from taskgraph.errors import Busy
 from taskgraph.storage import mongo
 from taskgraph.storage.mongo import Database, Document, Session, transaction
 from taskgraph.storage.versions import Versions
@@ -20,6 +21,8 @@ Inserts = Mapping[str, Sequence[Document]]
 
 TRANSACTIONS = 2
 GROUP = 50
+WAITING = 1000
+RETRY_AFTER_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Committed:
 class _Waiting:
     inserts: Inserts
     answer: "asyncio.Future[Committed]"
+    until: float
 
 
 class GroupCommit:
@@ -49,19 +53,29 @@ class GroupCommit:
         self._running: set[asyncio.Task[None]] = set()
 
     async def insert(self, inserts: Inserts) -> Committed:
-        """Writes documents by collection, in their order. PyMongo's errors; after mongo.TRANSACTION_SECONDS its timeout.
+        """Writes documents by collection, in their order. PyMongo's errors, after mongo.TRANSACTION_SECONDS its timeout; Busy when so
+        many or for so long wait that theirs has not begun.
 
         Who is cancelled while waiting has asked all the same: the documents may be written.
         """
         loop = asyncio.get_running_loop()
+        if len(self._waiting) >= WAITING:
+            raise _busy()
         answer: asyncio.Future[Committed] = loop.create_future()
-        self._waiting.append(_Waiting(inserts, answer))
+        self._waiting.append(_Waiting(inserts, answer, until=loop.time() + mongo.TRANSACTION_SECONDS))
         # Behind the other requests that have come in the same turn.
         loop.call_soon(self._start)
         return await answer
 
     def _start(self) -> None:
-        if self._waiting and len(self._running) < TRANSACTIONS:
+        if len(self._running) >= TRANSACTIONS:
+            return
+        now = asyncio.get_running_loop().time()
+        while self._waiting and self._waiting[0].until < now:
+            late = self._waiting.pop(0)
+            if not late.answer.done():
+                late.answer.set_exception(_busy())
+        if self._waiting:
             group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
             # In a context of its own: the deadline of one request must not end the others.
             task = asyncio.create_task(self._commit(group), context=contextvars.Context())
@@ -103,3 +117,7 @@ class GroupCommit:
 
         _, time = await transaction(self.db, write)
         return [Committed(time, first) for first in places]
+
+
+def _busy() -> Busy:
+    return Busy("Too many writes wait for the database; try again shortly.", retry_after_seconds=RETRY_AFTER_SECONDS)

@@ -63,6 +63,10 @@ class MergedReads:
             with mongo.reading():
                 parts = [await batch(self._db, keys[start : start + MAX_KEYS], *more) for start in range(0, len(keys), MAX_KEYS)]
         except Exception as error:  # noqa: BLE001 - it is raised again where it was asked for
+            # Whose fault it was is not known; but when MongoDB is away, nobody's.
+            if len(asked) > 1 and not mongo.is_unavailable(error):
+                await asyncio.gather(*(self._read(batch, [each]) for each in asked))
+                return
             for _, _, answer in asked:
                 if not answer.done():
                     answer.set_exception(error)

@@ -222,7 +222,8 @@ def _pack(key_type: KeyType, key: Any) -> bytes:
 
 def _unpack(key_type: KeyType, packed: bytes) -> Any:
     if key_type is KeyType.TEXT:
-        return packed.decode("utf-8", "surrogatepass")
+        # Strictly: MongoDB takes no lone surrogates, and a forged cursor must not get as far as a query.
+        return packed.decode()
     (number,) = struct.unpack(f">{key_type.value}", packed)
     return _EPOCH + timedelta(milliseconds=number) if key_type is KeyType.DATE else number
 

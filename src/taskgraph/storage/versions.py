@@ -1,10 +1,10 @@
-"""Which version of the data an answer was made from: a random mark for each owner, and one for all profiles.
+"""Which version of the data an answer was made from: a mark for each owner, and one for all profiles.
 
 A mark is replaced after a write is committed and before it is acknowledged, and it is read for each request after that has begun.
 So what was made under the mark that a request finds is never older than any write acknowledged before the request.
 
 The marks are in MongoDB, not in Redis: who can write can then also say so to every process. With Redis, a writer that has lost it
-would have to wait until all the others have noticed. Marks are random, so one that was lost or restored never looks like another.
+would have to wait until all the others have noticed. No two marks are ever the same, so none that was lost looks like another.
 """
 
 import asyncio
@@ -15,12 +15,13 @@ from typing import Any
 import pymongo
 from bson import ObjectId
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, PyMongoError
 
 from taskgraph.storage import mongo
 from taskgraph.storage.mongo import TRANSACTION_SECONDS, Database
 
 PROFILES = "profiles"
+RETRY_SECONDS = (0.1, 0.5, 1.0)
 Marks = Mapping[Hashable, bytes]
 
 
@@ -38,7 +39,18 @@ class Versions:
         return tuple(map(marks.get, names))
 
     async def renew(self, *names: Hashable) -> None:
-        """Makes every answer about these outdated, in all processes, before it returns. PyMongo's errors."""
+        """Makes every answer about these outdated, in all processes, before it returns. PyMongo's errors: then the write that it was
+        for is done all the same, and its caller cannot be told so; hence the patience, enough for a new primary.
+        """
+        for seconds in RETRY_SECONDS:
+            try:
+                await self._renewing.join(names)
+            except PyMongoError as error:
+                if not mongo.is_unavailable(error):
+                    raise
+                await asyncio.sleep(seconds)
+            else:
+                return
         await self._renewing.join(names)
 
     async def forget(self, name: Hashable) -> None:

@@ -161,8 +161,8 @@ async def subtask_counts(db: Database, keys: Sequence[SubtaskCountKey]) -> list[
     return [counts[key] for key in keys]
 
 
-async def subtask_summaries(db: Database, parents: Sequence[TaskKey]) -> list[Summary]:
-    """Counts for each parent; one query."""
+async def subtask_summaries(db: Database, parents: Sequence[TaskKey], _projection: Projection = None) -> list[Summary]:
+    """Counts for each parent, whatever is shown of them; one query."""
     is_done = {"$cond": [{"$eq": ["$status", TaskStatus.DONE.value]}, 1, 0]}
     found = await _by_parent(db, parents, Criteria().conditions, {"total": {"$sum": 1}, "done": {"$sum": is_done}})
     return [Summary(found[key]["total"], found[key]["done"]) if key in found else Summary() for key in parents]

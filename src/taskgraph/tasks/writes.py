@@ -211,11 +211,14 @@ async def _change(
         await event_log.append(db, session, [made])
         return after, True
 
-    (task, is_changed), committed_at = await transaction(db, write)
-    if not is_changed:
-        return Written(task, None)
+    try:
+        (task, is_changed), committed_at = await transaction(db, write)
+    except VersionConflict:
+        await commits.versions.renew(viewer_id)
+        raise
+    # Also where nothing had to change, or may not: what the caller hears of may be the commit of another, who has not renewed yet.
     await commits.versions.renew(viewer_id)
-    return Written(task, EventCursor.at(committed_at))
+    return Written(task, EventCursor.at(committed_at) if is_changed else None)
 
 
 def _with_derived(before: Document, after: Document, now: datetime) -> Document:
