@@ -42,6 +42,7 @@ ORDER = {
             "payloads",
             "limits",
             "plan",
+            "source",
             "leaves",
             "variables",
             "arguments",
@@ -56,7 +57,7 @@ ORDER = {
             "http",
             "websocket",
         ),
-        *("health", "metrics", "page"),
+        *("health", "metrics", "page", "one_write", "cors"),
     ),
     "context": (),
     "accounts": (

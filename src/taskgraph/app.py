@@ -9,7 +9,6 @@ from typing import Any
 import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -25,6 +24,7 @@ from taskgraph.accounts.passwords import PasswordHasher
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.context import Resources
 from taskgraph.server import page
+from taskgraph.server.cors import Cors
 from taskgraph.server.documents import Documents
 from taskgraph.server.executor import Executor
 from taskgraph.server.health import Check, Health
@@ -160,7 +160,7 @@ def _routes(resources: Resources, tail: ChangeTail, over_http: GraphQLOverHttp) 
 
 def _middleware(settings: Settings) -> list[Middleware]:
     cors = Middleware(
-        CORSMiddleware,
+        Cors,
         allow_origin_regex=settings.origin_pattern,
         allow_methods=["GET", "POST"],
         allow_headers=["authorization", "content-type"],

@@ -50,7 +50,8 @@ class Context:
         self._viewer = viewer
         self.connection = connection
         self._merged = resources[MergedReads]
-        self._asked: dict[Any, dict[Any, tuple[Projection, Answer[Any]]]] = {}
+        # By batch and key: what is read of it, together with which others, and where among them.
+        self._asked: dict[Any, dict[Any, tuple[Projection, Answer[Any], int]]] = {}
         self._now: datetime | None = None
         # Cleared by who reads anything but the viewer's own tasks and people's profiles: the clock, sessions.
         self.is_repeatable = True
@@ -92,20 +93,25 @@ class Context:
     async def load_many(self, batch: Batch[Value], keys: Sequence[Hashable], projection: Projection = None) -> list[Value]:
         """Many values of a batched read, in the order of the keys; read together with what other operations ask for just now."""
         asked = self._asked.setdefault(batch, {})
-        new = [key for key in dict.fromkeys(keys) if key not in asked or not _covers(asked[key][0], projection)]
-        if new:
-            asked.update(dict.fromkeys(new, (projection, self._merged.load(batch, new, projection))))
-        answers = [asked[key][1] for key in keys]
+        found, answer = [], None
+        new: list[Hashable] = []
+        for key in keys:
+            entry = asked.get(key)
+            if entry is None or not _covers(entry[0], projection):
+                answer = answer or self._merged.load(batch, new, projection)
+                entry = asked[key] = (projection, answer, len(new))
+                new.append(key)
+            found.append(entry)
         try:
-            for answer in dict.fromkeys(answers):
+            for each in dict.fromkeys(answer for _, answer, _ in found):
                 # Shielded: graphql-core cancels the siblings of a field that failed, and another field may wait for the same.
-                await asyncio.shield(answer)
+                await asyncio.shield(each)
         except BaseException:
             # What failed is not remembered; the next to ask reads it anew.
             for key in keys:
                 asked.pop(key, None)
             raise
-        return [answer.result()[key] for key, answer in zip(keys, answers, strict=True)]
+        return [answer.result()[position] for _, answer, position in found]
 
     def forget(self) -> None:
         """Drops what was read, after a write."""

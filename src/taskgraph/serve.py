@@ -24,6 +24,7 @@ from uvicorn.supervisors import Multiprocess
 from taskgraph import logs
 from taskgraph.app import create_app
 from taskgraph.errors import ConfigurationError, TaskgraphError
+from taskgraph.server.one_write import OneWriteProtocol
 from taskgraph.settings import DEVELOPMENT_SECRET, Settings, load
 from taskgraph.storage import migrate, mongo, tether
 
@@ -130,7 +131,7 @@ def config(app: str | Callable[[], ASGIApp], settings: Settings, *, workers: int
         factory=True,
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http=OneWriteProtocol,
         ws="websockets-sansio",
         # The application refuses earlier and says why, counting characters; this bounds what is held in memory until then.
         ws_max_size=4 * settings.max_body_bytes,

@@ -98,7 +98,7 @@ class LiveSessions:
             self.end(session.id)
 
     async def _read(self, session_id: ObjectId) -> Document | None:
-        return (await self._merged.load(sessions.live_sessions, [session_id]))[session_id]
+        return (await self._merged.load(sessions.live_sessions, [session_id]))[0]
 
     def _receive(self, change: Change) -> None:
         self.end(change.detail["documentKey"]["_id"])

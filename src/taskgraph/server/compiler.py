@@ -1,11 +1,10 @@
-"""Turns a validated operation into a plan: one closure for each field, specialised to the schema and to the selection.
+"""Turns a validated operation into a plan: one function for each object, written for the schema and the selection.
 
 Stored fields read the document, batched ones are loaded once for each place in the operation, anything else is called as
 graphql-core would call it. What cannot be expressed raises `Unsupported`; such an operation is graphql-core's.
 """
 
 import asyncio
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
@@ -22,6 +21,7 @@ from graphql import (
     OperationType,
     get_named_type,
     is_abstract_type,
+    is_composite_type,
     is_leaf_type,
     is_list_type,
     is_non_null_type,
@@ -39,11 +39,11 @@ from graphql.pyutils import Path
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
-from taskgraph.server import arguments
+from taskgraph.server import arguments, leaves
 from taskgraph.server.arguments import Conversions
 from taskgraph.server.fields import BATCHED, READS, STORED, FieldInfo, Reading
-from taskgraph.server.leaves import StoredLeaves, serialiser
-from taskgraph.server.plan import Complete, Deoptimised, Fill, Place, Plan, Root, Run, Unsupported
+from taskgraph.server.plan import Complete, Deoptimised, Place, Plan, Root, Run, Unsupported
+from taskgraph.server.source import Source
 from taskgraph.storage.mongo import Projection
 
 # A fragment is written once and compiled wherever it is spread, so a short document could make a plan of any size.
@@ -135,22 +135,31 @@ class Compilation:
 
     def _complete(self, kind: GraphQLOutputType, details: FieldDetailsList) -> Complete:
         """What makes the output of a resolved value."""
-        if is_non_null_type(kind):
-            return self._complete_present(kind.of_type, details)
-        present = self._complete_present(kind, details)
-        return lambda value, run: None if value is None else present(value, run)
+        if is_non_null_type(kind) and is_composite_type(kind.of_type):
+            return self._complete_composite(kind.of_type, details)
+        source = Source()
+        return source.function("value, run", f"return {self._output(source, kind, details, 'value')}")
 
-    def _complete_present(self, kind: GraphQLOutputType, details: FieldDetailsList) -> Complete:
+    def _output(self, source: Source, kind: GraphQLOutputType, details: FieldDetailsList, value: str) -> str:
+        """An expression for the output of what the expression `value` gives, which stands in it once."""
+        if is_non_null_type(kind):
+            return self._output_present(source, kind.of_type, details, value)
+        return f"(None if (found := {value}) is None else {self._output_present(source, kind, details, 'found')})"
+
+    def _output_present(self, source: Source, kind: GraphQLOutputType, details: FieldDetailsList, value: str) -> str:
         """The same where None is not allowed: each kind takes it, like any other value that is not its own, for a surprise."""
-        if is_list_type(kind):
-            return _complete_list(self._complete(kind.of_type, details))
         if is_leaf_type(kind):
-            serialise = serialiser(kind)
-            return lambda value, _run: serialise(value)
-        if is_abstract_type(kind):
-            return self._complete_abstract(kind, details)
+            return leaves.output(source, kind, value)
+        if is_list_type(kind):
+            return f"[{self._output(source, kind.of_type, details, 'each')} for each in {source.name(_listed)}({value})]"
+        return f"{source.name(self._complete_composite(kind, details))}({value}, run)"
+
+    def _complete_composite(self, kind: GraphQLOutputType, details: FieldDetailsList) -> Complete:
+        """What makes the output of an object; None is a surprise like any other."""
         if isinstance(kind, GraphQLObjectType):
             return self._complete_object(kind, details)
+        if is_abstract_type(kind):
+            return self._complete_abstract(kind, details)
         raise Unsupported(f"type {kind}")
 
     def _complete_abstract(self, kind: GraphQLAbstractType, details: FieldDetailsList) -> Complete:
@@ -165,63 +174,50 @@ class Compilation:
         return complete
 
     def _complete_object(self, kind: GraphQLObjectType, details: FieldDetailsList) -> Complete:
-        origin, leaves = _origin(kind), StoredLeaves()
-        # Gives every key its place in the answer, in whatever order the values come.
-        template: dict[str, str | None] = {}
-        fills: list[Fill] = []
+        source = Source()
+        entries, waits = [], []
         subfields = self._subfields(kind, details)
         self._count(subfields)
         for key, inner in subfields.items():
-            is_typename = inner[0].node.name.value == "__typename"
-            template[key] = kind.name if is_typename else None
-            if not is_typename:
-                fills += self._fills(_selected(kind, key, inner), leaves)
-        write = leaves.write if leaves else None
+            if inner[0].node.name.value == "__typename":
+                output = repr(kind.name)
+            elif self._is_awaited(selected := _selected(kind, key, inner)):
+                # The key has its place in the answer already, in whatever order the values come.
+                output = "None"
+                waits.append(f"run.waiting[{source.name(self._place(selected))}].append((value, target))")
+            else:
+                output = self._output(source, selected.definition.type, inner, self._value(source, selected))
+            entries.append(f"{key!r}: {output}")
+        body = [
+            f"if type(value) is not {source.name(_origin(kind))}:",
+            f" raise {source.name(Deoptimised)}('an object of an unexpected type')",
+            f"target = {{{', '.join(entries)}}}",
+            *waits,
+            "return target",
+        ]
+        return source.function("value, run", "\n".join(body))
 
-        def complete(source: Any, run: Run) -> dict[str, Any]:
-            if type(source) is not origin:
-                raise Deoptimised("an object of an unexpected type")
-            target: dict[str, Any] = template.copy()
-            if write is not None:
-                write(source.document, target)
-            for fill in fills:
-                fill(source, target, run)
-            return target
-
-        return complete
-
-    def _fills(self, selected: Selected, leaves: StoredLeaves) -> list[Fill]:
-        """What puts one field of an object into the answer; none where `leaves` does it."""
-        declared, kind = selected.declared, selected.definition.type
-        if declared.extensions:
+    def _is_awaited(self, selected: Selected) -> bool:
+        """Whether the field is loaded for all objects together, or alone but not at once."""
+        if selected.declared.extensions:
             raise Unsupported(f"{selected.parent.name}.{selected.name} has field extensions")
-        if BATCHED in declared.metadata or declared.is_async:
-            return [self._fill_later(selected)]
-        if STORED in declared.metadata and leaves.take(selected.key, declared.metadata[STORED], kind):
-            return []
-        return [self._fill(selected)]
+        return BATCHED in selected.declared.metadata or selected.declared.is_async
 
-    def _fill(self, selected: Selected) -> Fill:
-        """The same for a field whose resolver is called for each object."""
-        key, complete = selected.key, self._complete(selected.definition.type, selected.details)
-        read = _reader(selected.declared)
-        if read is None:
-            function, arguments_of = _function(selected.declared), self._arguments(selected)
-            assert function is not None  # noqa: S101 - otherwise there is a reader
+    def _value(self, source: Source, selected: Selected) -> str:
+        """An expression for what a field of the object `value` gives at once."""
+        declared, resolver = selected.declared, selected.declared.base_resolver
+        if STORED in declared.metadata:
+            return f"value.document[{declared.metadata[STORED]!r}]"
+        if resolver is None:
+            return f"value.{declared.python_name}"
+        function = source.name(_function(declared))
+        if declared.arguments or resolver.info_parameter:
+            return f"{function}(value, **{source.name(self._arguments(selected))}(run))"
+        return f"{function}(value)"
 
-            def fill_with_arguments(source: Any, target: dict[str, Any], run: Run) -> None:
-                target[key] = complete(function(source, **arguments_of(run)), run)
-
-            return fill_with_arguments
-
-        def fill(source: Any, target: dict[str, Any], run: Run) -> None:
-            target[key] = complete(read(source), run)
-
-        return fill
-
-    def _fill_later(self, selected: Selected) -> Fill:
-        """The same for a field that is awaited for all objects together."""
-        arguments_of, key = self._arguments(selected), selected.key
+    def _place(self, selected: Selected) -> Place:
+        """Where the objects wait for a field's values."""
+        arguments_of = self._arguments(selected)
         plan, function = selected.declared.metadata.get(BATCHED), _function(selected.declared)
         projection = self._projection_of(selected)
 
@@ -232,12 +228,7 @@ class Compilation:
             assert function is not None  # noqa: S101 - what is async has a resolver
             return await asyncio.gather(*(function(source, **keywords) for source in sources))
 
-        place = Place(key, load, self._complete(selected.definition.type, selected.details))
-
-        def fill(source: Any, target: dict[str, Any], run: Run) -> None:
-            run.waiting.setdefault(place, []).append((source, target))
-
-        return fill
+        return Place(selected.key, load, self._complete(selected.definition.type, selected.details))
 
     def _projection_of(self, selected: Selected) -> Callable[[], Projection]:
         """What to read for a field. It is the same wherever the operation has a field of this type, so that what was read at one
@@ -318,23 +309,10 @@ async def _load(reading: Reading[Any], sources: Sequence[Any], run: Run, project
     return [reading.show(source, None if key is None else next(loaded)) for source, key in zip(sources, keys, strict=True)]
 
 
-def _complete_list(complete: Complete) -> Complete:
-    def complete_list(values: Any, run: Run) -> list[Any]:
-        if type(values) is not list and type(values) is not tuple:
-            raise Deoptimised("a list of an unexpected type")
-        return [complete(value, run) for value in values]
-
-    return complete_list
-
-
-def _reader(declared: StrawberryField) -> Callable[[Any], Any] | None:
-    """What gives the value of a field that depends on nothing but the object."""
-    if STORED in declared.metadata:
-        stored_key = declared.metadata[STORED]
-        return lambda source: source.document[stored_key]
-    if declared.base_resolver is None:
-        return operator.attrgetter(declared.python_name)
-    return None if declared.base_resolver.info_parameter or declared.arguments else _function(declared)
+def _listed(values: Any) -> Sequence[Any]:
+    if type(values) is list or type(values) is tuple:
+        return values
+    raise Deoptimised("a list of an unexpected type")
 
 
 def _selected(parent: GraphQLObjectType, key: str, details: FieldDetailsList) -> Selected:

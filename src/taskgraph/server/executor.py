@@ -79,12 +79,12 @@ class Executor:
         """
         chosen = operation.prepared.operation(operation.name)
         with nullcontext() if chosen.operation.operation is OperationType.MUTATION else mongo.reading():
-            options = self._options(operation)
+            roots: Mapping[str, Any] = {}
             if self._plans is not None:
                 outcome = await self._plans.run(chosen, operation.variables or {}, context, source=source)
                 if outcome.data is not None:
                     return Answer(outcome.data, ())
-                options["middleware"] = MiddlewareManager(remembering(outcome.roots)) if outcome.roots else None
+                roots = outcome.roots
             result = execute(
                 self._schema,
                 operation.prepared.document,
@@ -92,7 +92,8 @@ class Executor:
                 context,
                 variable_values=dict(operation.variables or {}),
                 executor_class=self._executor_class,
-                **options,
+                middleware=MiddlewareManager(remembering(roots)) if roots else None,
+                **self._options(operation),
             )
             return _answer(await result if isawaitable(result) else result)
 

@@ -109,10 +109,12 @@ class GraphQLOverHttp:
         """Read, prepare, admit, run, answer."""
         media_type = JSON
         reply = Reply()
+        # The first of each name counts, as everywhere; Starlette would walk through all of them for each that is asked for.
+        headers = dict(reversed(request.scope["headers"]))
         try:
-            media_type = _media_type(request.headers.get("accept", "*/*"))
-            parameters = await self._parameters(request)
-            caller = await self._gate.admit(request.headers.get("authorization"))
+            media_type = _media_type(headers.get(b"accept", b"*/*").decode("latin-1"))
+            parameters = await self._parameters(request, headers.get(b"content-type", b"").decode("latin-1"))
+            caller = await self._gate.admit(headers.get(b"authorization", b"").decode("latin-1"))
             operation = self._operation(request, parameters)
             answer = await self._responses.run(operation, caller, lambda: self._gate.context(caller, request, reply))
             return _response(answer, media_type, reply)
@@ -124,11 +126,10 @@ class GraphQLOverHttp:
             answer = refusal(error)
             return _response(answer, media_type, reply, status=_status_of_refusal(answer))
 
-    async def _parameters(self, request: Request) -> Parameters:
+    async def _parameters(self, request: Request, content_type: str) -> Parameters:
         if request.method != "POST":
             return Parameters.of(_from_address(request))
-        kind, _, options = request.headers.get("content-type", "").partition(";")
-        if kind.strip().lower() != JSON or ("charset" in options.lower() and "utf-8" not in options.lower()):
+        if not _is_json(content_type):
             raise HttpRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Send the operation as {JSON} in UTF-8.", accept=JSON)
         try:
             body = await self._receiving.bound(self._body(request))
@@ -167,6 +168,12 @@ def accepts_html(request: Request) -> bool:
     """Whether a person with a browser is asking, rather than a program."""
     accepted = request.headers.get("accept", "")
     return HTML in accepted and "query" not in request.query_params
+
+
+@functools.lru_cache(maxsize=256)
+def _is_json(content_type: str) -> bool:
+    kind, _, options = content_type.partition(";")
+    return kind.strip().lower() == JSON and ("charset" not in options.lower() or "utf-8" in options.lower())
 
 
 @functools.lru_cache(maxsize=256)

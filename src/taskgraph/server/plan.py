@@ -4,6 +4,7 @@ The happy path only. Whatever is unexpected raises, `Deoptimised` or an error of
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
@@ -30,12 +31,11 @@ class Run:
     context: Any
     variables: VariableValues
     roots: dict[str, Any]
-    waiting: "dict[Place, list[tuple[Any, dict[str, Any]]]]" = field(default_factory=dict)
+    waiting: "Waiting" = field(default_factory=lambda: defaultdict(list))
     source: Any = None
 
 
 Complete = Callable[[Any, Run], Any]
-Fill = Callable[[Any, dict[str, Any], Run], None]
 
 
 @dataclass(eq=False, slots=True)
@@ -45,6 +45,10 @@ class Place:
     key: str
     load: Callable[[Sequence[Any], Run], Awaitable[Sequence[Any]]]
     complete: Complete
+
+
+# The objects at each place, and what is to be filled in of the answer.
+Waiting = defaultdict[Place, list[tuple[Any, dict[str, Any]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ async def _resolve_all(roots: Sequence[Root], run: Run) -> None:
 async def _fill_waiting(run: Run) -> None:
     """All places of a depth load at the same time, so that equal batches become one query; what they give may wait again."""
     while run.waiting:
-        wave, run.waiting = run.waiting, {}
+        wave, run.waiting = run.waiting, defaultdict(list)
         loads = [place.load([source for source, _ in pairs], run) for place, pairs in wave.items()]
         loaded = await asyncio.gather(*loads) if len(loads) > 1 else [await loads[0]]
         for (place, pairs), values in zip(wave.items(), loaded, strict=True):

@@ -15,7 +15,7 @@ from taskgraph.storage.mongo import Database, Projection
 Value = TypeVar("Value")
 # Called with the database, the keys and, where only some of the documents' keys are wanted, the projection.
 Batch = Callable[..., Awaitable[list[Value]]]
-Answer = asyncio.Future[dict[Any, Value]]
+Answer = asyncio.Future[list[Value]]
 Asked = list[tuple[Sequence[Any], Projection, Answer[Any]]]
 
 MAX_KEYS = 1000
@@ -32,7 +32,10 @@ class MergedReads:
         self._running: set[asyncio.Task[None]] = set()
 
     def load(self, batch: Batch[Value], keys: Sequence[Hashable], projection: Projection = None) -> Answer[Value]:
-        """The values by their keys; documents have the keys of the projection, or more. Raises what the batch raises."""
+        """The values in the order of the keys, which may still be added to until the caller gives way to the event loop.
+
+        Documents have the keys of the projection, or more. Raises what the batch raises.
+        """
         loop = asyncio.get_running_loop()
         answer: Answer[Value] = loop.create_future()
         asked = self._asked.get(batch)
@@ -56,12 +59,17 @@ class MergedReads:
         task.add_done_callback(self._running.discard)
 
     async def _read(self, batch: Batch[Any], asked: Asked) -> None:
-        keys = list(dict.fromkeys(key for wanted, _, _ in asked for key in wanted))
+        # Each key is hashed once: they are made of many parts, and there can be hundreds.
+        positions: dict[Hashable, int] = {}
+        wanted = [[positions.setdefault(key, len(positions)) for key in keys] for keys, _, _ in asked]
+        distinct = list(positions)
         projection = _union([each for _, each, _ in asked])
         more = () if projection is None else (projection,)
         try:
             with mongo.reading():
-                parts = [await batch(self._db, keys[start : start + MAX_KEYS], *more) for start in range(0, len(keys), MAX_KEYS)]
+                parts = [
+                    await batch(self._db, distinct[start : start + MAX_KEYS], *more) for start in range(0, len(distinct), MAX_KEYS)
+                ]
         except Exception as error:  # noqa: BLE001 - it is raised again where it was asked for
             # Whose fault it was is not known; but when MongoDB is away, nobody's.
             if len(asked) > 1 and not mongo.is_unavailable(error):
@@ -72,11 +80,11 @@ class MergedReads:
                     answer.set_exception(error)
                     answer.exception()  # Seen: whoever asked may be gone before awaiting it.
             return
-        values = dict(zip(keys, (value for part in parts for value in part), strict=True))
-        for wanted, _, answer in asked:
+        values = [value for part in parts for value in part]
+        for (_, _, answer), mine in zip(asked, wanted, strict=True):
             # Whoever asked may have left meanwhile.
             if not answer.done():
-                answer.set_result({key: values[key] for key in wanted})
+                answer.set_result([values[position] for position in mine])
 
 
 def _union(projections: Sequence[Projection]) -> Projection:

@@ -41,6 +41,9 @@ class Criteria:
         return [{"isDeleted": {"$in": [False, True]} if self.include_deleted else False}, self.condition]
 
 
+PLAIN = Criteria()
+
+
 def any_of(conditions: Sequence[Document]) -> Document:
     """At least one holds; of none, none does."""
     return {"$or": list(conditions)} if conditions else NOTHING

@@ -134,7 +134,7 @@ def order_of(order: TaskOrder | None) -> Order:
 def criteria_of(given: TaskFilter | None, now: Callable[[], datetime]) -> Criteria:
     """The criteria a filter stands for at a time; BadUserInput when it is too large, too deep or names ids that are none."""
     if given is None:
-        return Criteria()
+        return criteria.PLAIN
     return Criteria(_condition(given, now, depth=0), include_deleted=bool(given.include_deleted))
 
 

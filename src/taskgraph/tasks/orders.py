@@ -30,13 +30,14 @@ _KEYS = {
     TaskOrderField.TITLE: (4, "titleKey", KeyType.TEXT),
 }
 BEST_MATCH = Order(tag=100, key="score", key_type=KeyType.SCORE, direction=DESCENDING)
+_ORDERS = {
+    (field, direction): Order(2 * number + is_descending, key, key_type, DESCENDING if is_descending else ASCENDING)
+    for field, (number, key, key_type) in _KEYS.items()
+    for direction, is_descending in ((OrderDirection.ASC, False), (OrderDirection.DESC, True))
+}
+NEWEST_FIRST = _ORDERS[TaskOrderField.CREATED_AT, OrderDirection.DESC]
 
 
 def by(field: TaskOrderField, direction: OrderDirection) -> Order:
     """The order by a field."""
-    number, key, key_type = _KEYS[field]
-    is_descending = direction is OrderDirection.DESC
-    return Order(2 * number + is_descending, key, key_type, DESCENDING if is_descending else ASCENDING)
-
-
-NEWEST_FIRST = by(TaskOrderField.CREATED_AT, OrderDirection.DESC)
+    return _ORDERS[field, direction]

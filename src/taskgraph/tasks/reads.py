@@ -14,7 +14,7 @@ from bson import ObjectId
 
 from taskgraph.storage.mongo import Database, Document, Projection, only
 from taskgraph.storage.paging import Page, Window, matching, page_of, stages
-from taskgraph.tasks.criteria import Criteria
+from taskgraph.tasks.criteria import PLAIN, Criteria
 from taskgraph.tasks.model import CLOSED, TaskStatus
 
 Key = TypeVar("Key", bound=Hashable)
@@ -145,33 +145,35 @@ async def tasks_by_key(db: Database, keys: Sequence[TaskKey], projection: Projec
 
 async def subtasks(db: Database, keys: Sequence[SubtasksKey], projection: Projection = None) -> list[Page]:
     """A page of subtasks for each key; one query for all keys of the same criteria and window, cut to the page in the database."""
-    pages: dict[SubtasksKey, Page] = {}
-    for (criteria, window), group in _grouped(keys, lambda key: (key.criteria, key.window)).items():
-        found = await _subtasks_alike(db, [key.parent for key in group], criteria, window, projection)
-        pages |= {key: page_of(window, found.get(key.parent, ())) for key in group}
-    return [pages[key] for key in keys]
+    pages: list[Any] = [None] * len(keys)
+    for (criteria, window), alike in _grouped(keys, lambda key: (key.criteria, key.window)).items():
+        found = await _subtasks_alike(db, [keys[position].parent for position in alike], criteria, window, projection)
+        for position in alike:
+            pages[position] = page_of(window, found.get(keys[position].parent, ()))
+    return pages
 
 
 async def subtask_counts(db: Database, keys: Sequence[SubtaskCountKey]) -> list[int]:
     """The number of subtasks for each key; one query for all keys of the same criteria."""
-    counts: dict[SubtaskCountKey, int] = {}
-    for criteria, group in _grouped(keys, lambda key: key.criteria).items():
-        found = await _by_parent(db, [key.parent for key in group], criteria.conditions, {"count": {"$sum": 1}})
-        counts |= {key: found.get(key.parent, {}).get("count", 0) for key in group}
-    return [counts[key] for key in keys]
+    counts = [0] * len(keys)
+    for criteria, alike in _grouped(keys, lambda key: key.criteria).items():
+        found = await _by_parent(db, [keys[position].parent for position in alike], criteria.conditions, {"count": {"$sum": 1}})
+        for position in alike:
+            counts[position] = found.get(keys[position].parent, {}).get("count", 0)
+    return counts
 
 
 async def subtask_summaries(db: Database, parents: Sequence[TaskKey], _projection: Projection = None) -> list[Summary]:
     """Counts for each parent, whatever is shown of them; one query."""
     is_done = {"$cond": [{"$eq": ["$status", TaskStatus.DONE.value]}, 1, 0]}
-    found = await _by_parent(db, parents, Criteria().conditions, {"total": {"$sum": 1}, "done": {"$sum": is_done}})
+    found = await _by_parent(db, parents, PLAIN.conditions, {"total": {"$sum": 1}, "done": {"$sum": is_done}})
     return [Summary(found[key]["total"], found[key]["done"]) if key in found else Summary() for key in parents]
 
 
 async def _pages_together(db: Database, keys: Sequence[PageKey], projection: Projection) -> list[Page]:
     pipelines = [
         [
-            *stages(key.window, [{"ownerId": key.owner_id}, *Criteria().conditions], collection="tasks"),
+            *stages(key.window, [{"ownerId": key.owner_id}, *PLAIN.conditions], collection="tasks"),
             *_projected(projection, key.window),
             {"$set": {PAGE_NUMBER: number}},
         ]
@@ -229,8 +231,9 @@ def _owners(keys: Sequence[TaskKey]) -> list[ObjectId]:
     return list({key.owner_id for key in keys})
 
 
-def _grouped(keys: Sequence[Key], alike: Callable[[Key], Any]) -> dict[Any, list[Key]]:
-    groups: dict[Any, list[Key]] = defaultdict(list)
-    for key in keys:
-        groups[alike(key)].append(key)
+def _grouped(keys: Sequence[Key], alike: Callable[[Key], Any]) -> dict[Any, list[int]]:
+    """The positions of the keys that are alike."""
+    groups: dict[Any, list[int]] = defaultdict(list)
+    for position, key in enumerate(keys):
+        groups[alike(key)].append(position)
     return groups

@@ -1,0 +1,19 @@
+"""Who may read answers from a page of another site."""
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Receive, Scope, Send
+
+
+class Cors(CORSMiddleware):
+    """Starlette's, past which a POST without an Origin goes. All that it would get is Origin in Vary, for the sake of caches; and
+    no cache keeps the answer to a POST.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        has_nothing_to_say = scope["type"] == "http" and scope["method"] == "POST" and not _has_origin(scope)
+        await (self.app(scope, receive, send) if has_nothing_to_say else super().__call__(scope, receive, send))
+
+
+def _has_origin(scope: Scope) -> bool:
+    return any(name == b"origin" for name, _ in scope["headers"])
