@@ -30,7 +30,10 @@ class Socket(HTTPConnection):
 
     async def send_text(self, text: str) -> None:
         """Waits while the client is slow to take what it was sent; Disconnected."""
-        await self._deliver({"type": "websocket.send", "text": text})
+        try:
+            await self._send({"type": "websocket.send", "text": text})
+        except OSError as error:
+            raise Disconnected from error
 
     async def close(self, code: int, reason: str) -> None:
         """Comes last, and once; Disconnected."""

@@ -44,6 +44,12 @@ class Channel:
         self._executor = executor
         self._operation = operation
 
+    def rendered(self, message: Any) -> str | None:
+        """What `payload` would give, where that has been made: the way of all but the first who are handed a message."""
+        renderings: dict[Channel, Rendering] | None = getattr(message, "renderings", None)
+        rendering = None if renderings is None else renderings.get(self)
+        return None if rendering is None else rendering.payload
+
     async def payload(self, message: Any, new_context: Callable[[], object]) -> str:
         """The response to a message as JSON, made after it arrived, in a context of its own.
 

@@ -262,7 +262,8 @@ class Connection:
             beginning = f'{{"type":"next","id":{orjson.dumps(operation_id).decode()},"payload":'
             async with aclosing(stream) as messages:
                 async for message in messages:
-                    await self._send_text(f"{beginning}{await channel.payload(message, new_context)}}}")
+                    payload = channel.rendered(message) or await channel.payload(message, new_context)
+                    await self._send_text(f"{beginning}{payload}}}")
         except SlowListener as error:
             raise CloseSocket(4411, "Slow consumer: resume from the last cursor") from error
         finally:

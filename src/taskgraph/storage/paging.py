@@ -40,6 +40,9 @@ class KeyType(Enum):
     TEXT = ""
 
 
+_DATE = KeyType.DATE  # A member of an enum is looked up by a call of Python's.
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Order:
     """A total order of documents: by `key`, ties by _id in the same direction. `tag` names it inside cursors: never reuse one.
@@ -163,7 +166,7 @@ def page_of(window: Window, documents: Sequence[Document]) -> Page:
 def encode_cursor(order: Order, document: Mapping[str, Any]) -> str:
     """The opaque cursor of one document in an order."""
     node_id, key = document["_id"].binary, document[order.key]
-    if order.key_type is KeyType.DATE:
+    if order.key_type is _DATE:
         since = key - _EPOCH
         body = _DATED.pack(order.tag, node_id, (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000)
     elif order.key_type is KeyType.TEXT:

@@ -171,10 +171,12 @@ async def subtask_summaries(db: Database, parents: Sequence[TaskKey], _projectio
 
 
 async def _pages_together(db: Database, keys: Sequence[PageKey], projection: Projection) -> list[Page]:
+    # Whose they are is known, and to read an id costs a call of Python's: it is put back below.
+    sent = None if projection is None else projection - {"ownerId"}
     pipelines = [
         [
             *stages(key.window, [{"ownerId": key.owner_id}, *PLAIN.conditions], collection="tasks"),
-            *_projected(projection, key.window),
+            *_projected(sent, key.window),
             {"$set": {PAGE_NUMBER: number}},
         ]
         for number, key in enumerate(keys)
@@ -183,7 +185,9 @@ async def _pages_together(db: Database, keys: Sequence[PageKey], projection: Pro
     together = [*first, *({"$unionWith": {"coll": "tasks", "pipeline": each}} for each in others)]
     documents: list[list[Document]] = [[] for _ in keys]
     for document in await _in_one_reply(db, together, sum(key.window.limit for key in keys)):
-        documents[document.pop(PAGE_NUMBER)].append(document)
+        number = document.pop(PAGE_NUMBER)
+        document["ownerId"] = keys[number].owner_id
+        documents[number].append(document)
     return [page_of(key.window, mine) for key, mine in zip(keys, documents, strict=True)]
 
 
