@@ -28,7 +28,7 @@ ORDER = {
             "group_commit",
             "paging",
         ),
-        *("event_log", "change_tail", "event_hub", "migrate", "embedded"),
+        *("expiry", "event_log", "stored_events", "change_tail", "event_positions", "event_hub", "migrate", "embedded"),
     ),
     "server": (
         *(
@@ -65,8 +65,8 @@ ORDER = {
         *("erasure", "writes", "cookies", "gate", "schema"),
     ),
     "tasks": (
-        *("model", "events", "orders", "criteria", "rules", "reads", "writes", "retention", "erasure"),
-        *("enums", "filters", "inputs", "schema", "event_schema"),
+        *("model", "events", "orders", "criteria", "rules", "reads", "history", "writes", "retention", "erasure"),
+        *("enums", "filters", "inputs", "history_schema", "schema", "event_schema"),
     ),
     "schema": (),
     "demo": (),
@@ -163,7 +163,7 @@ def shows_graphql(path: tuple[str, ...]) -> bool:
         case ("server", _):
             return True
         case (_, name):
-            return name in {"schema", "event_schema", "filters", "inputs"}
+            return name in {"schema", "event_schema", "history_schema", "filters", "inputs"}
     return False
 
 

@@ -55,7 +55,7 @@ DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 # What differs from run to run, by the name of its field.
 CHANGING = {
     **dict.fromkeys(("id", "taskId"), re.compile(r"[\w-]{34}|[\w-]{18}")),
-    **dict.fromkeys(("cursor", "startCursor", "endCursor", "from"), re.compile(r"[\w-]{14,60}")),
+    **dict.fromkeys(("cursor", "latestCursor", "startCursor", "endCursor", "from"), re.compile(r"[\w-]{14,60}")),
     "accessToken": re.compile(r"[\w-]+\.[\w-]+\.[\w-]+|eyJ[\w-]+…"),
     "refreshToken": re.compile(r"[\w-]{64}"),
 }

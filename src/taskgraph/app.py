@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import structlog
+from pymongo.errors import PyMongoError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -23,6 +24,7 @@ from taskgraph.accounts.login_throttle import LoginThrottle
 from taskgraph.accounts.passwords import PasswordHasher
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.context import Resources
+from taskgraph.errors import Busy
 from taskgraph.server import page
 from taskgraph.server.cors import Cors
 from taskgraph.server.documents import Documents
@@ -38,10 +40,12 @@ from taskgraph.settings import Settings, names_set_without_effect
 from taskgraph.storage import mongo, redis
 from taskgraph.storage.change_tail import ChangeTail
 from taskgraph.storage.event_hub import EventHub
+from taskgraph.storage.event_positions import EventPositions
 from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.merged_reads import MergedReads
 from taskgraph.storage.mongo import Database
 from taskgraph.storage.redis import Redis
+from taskgraph.storage.stored_events import StoredEvents
 from taskgraph.storage.versions import Versions
 from taskgraph.tasks import erasure, retention
 
@@ -58,20 +62,22 @@ def create_app(settings: Settings) -> ASGIApp:
     tokens = AccessTokens(settings.signing_secrets, ttl_seconds=settings.access_token_seconds)
     credentials = Credentials(PasswordHasher(), LoginThrottle(cache, failures=settings.login_failures))
     merged, versions = MergedReads(db), Versions(db)
-    live, hub, erasers = LiveSessions(merged), EventHub(), Erasure([erasure.erase])
+    stored, positions = StoredEvents(db, settings), EventPositions(db)
+    live, hub, erasers = LiveSessions(merged), EventHub(stored), Erasure([erasure.erase])
     resources = Resources(
-        *(settings, db, merged, versions, GroupCommit(db, versions), cache, credentials, tokens, live, hub, erasers)
+        *(settings, db, merged, versions, GroupCommit(db, versions), cache, credentials, tokens, live, hub, erasers),
+        *(stored, positions),
     )
     plans = Plans(schema.build()) if settings.compiled_execution == "on" else None
     executor = Executor(schema.build(), plans, has_introspection=settings.has_introspection)
     responses = ResponseCache(schema.build(), executor, versions, seconds=settings.response_cache_seconds)
-    tail = ChangeTail(db, [hub.subscription, live.subscription, *responses.subscriptions])
+    tail = ChangeTail(db, [hub.subscription, positions.subscription, live.subscription, *responses.subscriptions])
     limits = DocumentLimits(settings.max_depth, settings.max_aliases, settings.max_tokens)
     documents = Documents(schema.build(), limits, has_introspection=settings.has_introspection)
     over_http, over_websocket = _endpoints(resources, documents, executor, responses)
     metrics = Metrics(documents, plans, responses, over_http, over_websocket, has_live_events=tail.is_live.is_set)
     routes = [*_routes(resources, tail, over_http), *metrics.routes()]
-    starlette = Starlette(routes=routes, lifespan=_lifespan(resources, tail))
+    starlette = Starlette(routes=routes, lifespan=_lifespan(resources, tail, hub))
     app: ASGIApp = ShortPath(over_http, over_websocket, otherwise=starlette)
     for each in reversed(_middleware(settings)):
         app = each.cls(app, *each.args, **each.kwargs)
@@ -99,7 +105,7 @@ class ShortPath:
         await app(scope, receive, send)
 
 
-def _lifespan(resources: Resources, tail: ChangeTail) -> Callable[[Starlette], Any]:
+def _lifespan(resources: Resources, tail: ChangeTail, hub: EventHub) -> Callable[[Starlette], Any]:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
@@ -108,12 +114,14 @@ def _lifespan(resources: Resources, tail: ChangeTail) -> Callable[[Starlette], A
             stack.push_async_callback(resources[Redis].close)
             stack.push_async_callback(asyncio.to_thread, resources[Credentials].hasher.close)
             await retention.apply(db, resources[Settings])
-            tailing = asyncio.create_task(tail.run(), name="change tail")
-            stack.push_async_callback(_cancelled, tailing)
-            # Subscribers of the first second should not have to hear of a gap.
-            with suppress(TimeoutError):
+            await resources[StoredEvents].apply_retention()
+            for work, name in ((tail.run(), "change tail"), (resources[EventPositions].run(), "event positions")):
+                stack.push_async_callback(_cancelled, asyncio.create_task(work, name=name))
+            # Those who lost another process will come here all at once.
+            with suppress(TimeoutError, PyMongoError, Busy):
                 async with asyncio.timeout(mongo.SERVER_SELECTION_SECONDS):
                     await tail.is_live.wait()
+                    await hub.warm()
             _spare_garbage_collector()
             yield
 
@@ -163,7 +171,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
         Cors,
         allow_origin_regex=settings.origin_pattern,
         allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-type"],
+        allow_headers=["authorization", "content-type", "read-after"],
         allow_credentials=True,
         max_age=3600,
     )

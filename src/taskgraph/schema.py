@@ -16,8 +16,10 @@ from taskgraph.server import scalars
 from taskgraph.server.fields import REPEATABLE
 from taskgraph.server.payloads import GenericError
 from taskgraph.server.relay import Node, NodeKey, parse_id
-from taskgraph.tasks import event_schema, filters
+from taskgraph.storage import stored_events
+from taskgraph.tasks import event_schema, filters, history
 from taskgraph.tasks import schema as tasks
+from taskgraph.tasks.history import EventKey
 from taskgraph.tasks.reads import TaskKey
 
 MAX_NODES = 100
@@ -50,7 +52,7 @@ class NodeQuery:
 @strawberry.type(
     description="What can be read. All but `viewer` needs a signed-in viewer, and shows only what that viewer may see."
 )
-class Query(NodeQuery, accounts.Query, tasks.Query):
+class Query(NodeQuery, accounts.Query, tasks.Query, event_schema.Query):
     """Joined from the domains."""
 
 
@@ -107,8 +109,14 @@ async def _task(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
     return await tasks.find_task(context, TaskKey(viewer.id, key.id))
 
 
+async def _event(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
+    document = await context.load(history.events_by_key, EventKey(viewer.id, key.id))
+    return tasks.shown_event(stored_events.logged(document)) if document else None
+
+
 _FINDERS: dict[str, Callable[[Context, Viewer, NodeKey], Awaitable[Node | None]]] = {
     accounts.USER: _user,
     accounts.SESSION: _session,
     filters.TASK: _task,
+    tasks.EVENT: _event,
 }

@@ -32,7 +32,6 @@ WITHOUT_EFFECT = frozenset(
         "rate_limit_free",
         "rate_limit_premium",
         "max_cost",
-        "event_retention_days",
         "sentry_dsn",
         "otlp_endpoint",
     }

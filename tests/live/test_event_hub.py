@@ -1,5 +1,6 @@
-"""The hub by itself: what its memory reaches back to, who is too slow, and when it has nothing to say."""
+"""The hub by itself: what its memory reaches back to, what it reads from the store, who is too slow, and when it has nothing to say."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -15,15 +16,34 @@ ADA, BEA = ObjectId(), ObjectId()
 START = 1000
 
 
+class Store:
+    """A log that is kept from `whole_since` on."""
+
+    def __init__(self, *numbers: int, whole_since: int = 10**6) -> None:
+        self.events = [LoggedEvent(cursor(number), {"_id": number, "audience": [ADA]}) for number in numbers]
+        self.whole_since = whole_since
+        self.reads = 0
+
+    def is_whole_after(self, cursor: EventCursor) -> bool:
+        return cursor.seconds >= START + self.whole_since
+
+    async def of(self, user_id: ObjectId, *, after: EventCursor, until: EventCursor, limit: int) -> list[LoggedEvent]:
+        self.reads += 1
+        return [each for each in self.events if user_id == ADA and after < each.cursor <= until][:limit]
+
+    async def recent(self, *, since: EventCursor, until: EventCursor, limit: int) -> list[LoggedEvent]:
+        return [each for each in reversed(self.events) if since < each.cursor <= until][:limit]
+
+
 @pytest.fixture
 def hub() -> EventHub:
     return begun()
 
 
-def begun(*, checkpoint_seconds: float = 30) -> EventHub:
-    """A hub whose change stream has begun at START."""
-    made = EventHub(checkpoint_seconds=checkpoint_seconds)
-    made.subscription.restart(Timestamp(START, 0))
+def begun(*, checkpoint_seconds: float = 30, store: Store | None = None, at: int = 0) -> EventHub:
+    """A hub whose change stream has begun at START, or so many seconds later."""
+    made = EventHub(store or Store(), checkpoint_seconds=checkpoint_seconds)
+    made.subscription.restart(Timestamp(START + at, 0))
     return made
 
 
@@ -116,6 +136,10 @@ async def test_a_listener_is_ended_when_its_queue_is_full_and_others_are_not(hub
     slow, quick, other = hub.listen(ADA), hub.listen(ADA), hub.listen(BEA)
     for listener in (slow, quick, other):
         await opening(listener)
+    waiting = [asyncio.create_task(numbers(listener, 1)) for listener in (slow, quick, other)]
+    await asyncio.sleep(0)
+    happened(hub, 0, ADA, BEA)
+    assert await asyncio.gather(*waiting) == [[0], [0], [0]]
     for number in range(1, QUEUED_EVENTS + 1):
         happened(hub, number, ADA, BEA)
         assert await numbers(quick, 1) == [number]
@@ -143,9 +167,11 @@ async def test_a_quiet_listener_is_told_where_it_stands() -> None:
 async def test_whoever_listens_is_told_when_the_database_was_lost(hub: EventHub) -> None:
     listener = hub.listen(ADA)
     await opening(listener)
+    waiting = asyncio.create_task(anext(listener))
+    await asyncio.sleep(0)
     happened(hub, 1, BEA)
     hub.subscription.restart(Timestamp(START + 50, 0))
-    gap = await anext(listener)
+    gap = await waiting
     assert isinstance(gap, Gap)
     assert (gap.start, gap.cursor) == (cursor(1), EventCursor(START + 50, 0))
     happened(hub, 60, ADA)
@@ -156,9 +182,87 @@ async def test_whoever_listens_is_told_when_the_database_was_lost(hub: EventHub)
 
 async def test_a_listener_that_leaves_is_forgotten(hub: EventHub) -> None:
     first, second = hub.listen(ADA), hub.listen(ADA)
-    await opening(first)
-    await opening(second)
+    for listener in (first, second):
+        await opening(listener)
+    waiting = [asyncio.create_task(numbers(listener, 1)) for listener in (first, second)]
+    await asyncio.sleep(0)
+    happened(hub, 1, ADA)
+    await asyncio.gather(*waiting)
     await first.aclose()
     assert len(hub._listeners[ADA]) == 1
     await second.aclose()
     assert hub._listeners == {}
+
+
+async def test_what_is_no_longer_remembered_is_read_from_the_store() -> None:
+    store = Store(*range(1, 9), whole_since=0)
+    hub = begun(store=store, at=5)
+    for number in (6, 7, 8):
+        happened(hub, number, ADA)
+    listener = hub.listen(ADA, after=cursor(2))
+    first = await opening(listener)
+    assert isinstance(first, Checkpoint)
+    assert first.cursor == cursor(2)
+    assert await numbers(listener, 6) == [3, 4, 5, 6, 7, 8]
+    happened(hub, 9, ADA)
+    assert await numbers(listener, 1) == [9]
+    stranger = hub.listen(BEA, after=cursor(2))
+    await opening(stranger)
+    waiting = asyncio.create_task(numbers(stranger, 1))
+    await asyncio.sleep(0)
+    happened(hub, 10, BEA)
+    assert await waiting == [10]
+
+
+async def test_a_long_way_back_is_read_in_parts_and_what_happens_meanwhile_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_hub, "STORED_BATCH", 2)
+    store = Store(*range(1, 8), whole_since=0)
+    hub = begun(store=store, at=7)
+    listener = hub.listen(ADA, after=EventCursor(START, 0))
+    await opening(listener)
+    assert await numbers(listener, 3) == [1, 2, 3]
+    happened(hub, 8, ADA)
+    store.events.append(LoggedEvent(cursor(8), {"_id": 8, "audience": [ADA]}))
+    assert await numbers(listener, 5) == [4, 5, 6, 7, 8]
+    happened(hub, 9, ADA)
+    assert await numbers(listener, 1) == [9]
+
+
+async def test_a_process_that_starts_remembers_what_happened_lately() -> None:
+    store = Store(1, 2, 3)
+    hub = begun(store=store, at=4)
+    await hub.warm()
+    listener = hub.listen(ADA, after=cursor(1))
+    assert isinstance(await opening(listener), Checkpoint)
+    assert await numbers(listener, 2) == [2, 3]
+    assert store.reads == 0
+
+
+async def test_what_is_remembered_at_the_start_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_hub, "RING_EVENTS", 2)
+    hub = begun(store=Store(1, 2, 3, 4), at=5)
+    await hub.warm()
+    assert isinstance(await opening(hub.listen(ADA, after=cursor(1))), Gap)
+    listener = hub.listen(ADA, after=cursor(2))
+    await opening(listener)
+    assert await numbers(listener, 2) == [3, 4]
+
+
+async def test_time_that_passes_without_events_moves_the_position_on(hub: EventHub) -> None:
+    happened(hub, 1, ADA)
+    advance = hub.subscription.advance
+    assert advance is not None
+    advance(Timestamp(START + 60, 5))
+    assert await hub.latest() == EventCursor(START + 60, 4, 2**16 - 1)
+    advance(Timestamp(START + 30, 0))
+    assert await hub.latest() == EventCursor(START + 60, 4, 2**16 - 1)
+
+
+async def test_who_waits_for_a_position_waits_until_it_is_reached(hub: EventHub) -> None:
+    await hub.reached(EventCursor(START, 0))
+    waiting = asyncio.create_task(hub.reached(cursor(2)))
+    happened(hub, 1, BEA)
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    happened(hub, 2, BEA)
+    await waiting

@@ -15,6 +15,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from taskgraph.server.websocket import GraphQLOverWebSocket
 from taskgraph.storage.event_hub import EventHub
 from taskgraph.storage.event_log import EventCursor
+from taskgraph.storage.stored_events import StoredEvents
 from tests.conftest import Launch, MakeSettings, Server, Someone, migrated, served
 from tests.live.sockets import Closed, Socket, connected, opened
 from tests.people import PASSWORD, Person, registered
@@ -98,14 +99,19 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(settings: MakeSettings) -> Iterator[Watched]:
-    made, hub = settings(), EventHub(checkpoint_seconds=CHECKPOINT_SECONDS)
+    made, hubs = settings(), []
+
+    def begun(stored: StoredEvents) -> EventHub:
+        hubs.append(EventHub(stored, checkpoint_seconds=CHECKPOINT_SECONDS))
+        return hubs[0]
+
     migrated(made)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("taskgraph.app.EventHub", lambda: hub)
+        patch.setattr("taskgraph.app.EventHub", begun)
         patch.setattr("taskgraph.app.GraphQLOverWebSocket", partial(GraphQLOverWebSocket, send_seconds=SEND_SECONDS))
         with served(made) as url, httpx.Client(timeout=30) as client:
             person = registered(client, f"{url}/graphql", name="Ada", email=None, password=PASSWORD)
-            yield Watched(f"{url.replace('http', 'ws', 1)}/graphql", hub, person)
+            yield Watched(f"{url.replace('http', 'ws', 1)}/graphql", hubs[0], person)
 
 
 def test_the_first_message_says_from_where_to_go_on(server: Server, person: Person, socket: Socket) -> None:
@@ -246,7 +252,7 @@ def test_a_position_that_cannot_be_replayed_from_is_a_gap(person: Person, socket
     gap = listen(socket, after=str(position))
     assert gap["kind"] == "StreamGap"
     assert gap["from"] == str(position)
-    assert gap["reason"] == "The events after this cursor are no longer at hand; read anew, then go on from cursor."
+    assert gap["reason"] == "The events after this cursor are no longer kept; read anew, then go on from cursor."
     create(person, "after the gap")
     assert titles(socket, 1) == ["after the gap"]
     assert listen(socket, after=gap["cursor"], id="2")["kind"] == "StreamCheckpoint"
@@ -365,12 +371,15 @@ def test_two_processes_hear_each_other(launch: Launch, someone: Someone) -> None
         assert titles(at_right, 1, id="2") == ["right"]
 
 
-def test_what_happened_before_a_process_began_is_a_gap_there(server: Server, person: Person, launch: Launch) -> None:
+def test_what_happened_before_a_process_began_is_replayed_there(server: Server, person: Person, launch: Launch) -> None:
     written = create(person, "before it began")["cursor"]
     create(person, "missed")
     later = launch(database=server.settings.mongo_database)
     with connected(later.ws_url, person.token) as socket:
-        assert listen(socket, after=written)["kind"] == "StreamGap"
+        assert listen(socket, after=written)["kind"] == "StreamCheckpoint"
+        assert titles(socket, 1) == ["missed"]
+        create(person, "live")
+        assert titles(socket, 1) == ["live"]
 
 
 def test_events_of_many_writers_come_once_and_in_the_order_of_their_commits(person: Person, socket: Socket) -> None:
@@ -396,13 +405,14 @@ def test_a_quiet_stream_says_from_where_to_go_on(watched: Watched) -> None:
         written = create(watched.person, "noise")["cursor"]
         assert eventually(lambda: message(socket)["kind"] == "TaskEvent")
         checkpoint = message(socket)
-        assert (checkpoint["kind"], checkpoint["cursor"]) == ("StreamCheckpoint", written)
+        assert checkpoint["kind"] == "StreamCheckpoint"
+        assert EventCursor.parse(checkpoint["cursor"]) >= EventCursor.parse(written)
 
 
 def test_whoever_stops_listening_is_forgotten(watched: Watched) -> None:
     with connected(watched.ws_url, watched.person.token) as socket:
         listen(socket, id="1")
-        assert sum(map(len, watched.hub._listeners.values())) == 1
+        assert eventually(lambda: sum(map(len, watched.hub._listeners.values())) == 1)
         socket.send("complete", id="1")
         assert eventually(lambda: watched.hub._listeners == {})
         listen(socket, id="2")
@@ -430,7 +440,7 @@ def gorge(socket: Socket, person: Person, watched: Watched) -> None:
     descriptions = " ".join(f"d{number}: description" for number in range(30))
     socket.subscribe(f"subscription {{ taskEvents {{ ... on TaskEvent {{ task {{ {descriptions} }} }} }} }}")
     assert socket.next() == {"data": {"taskEvents": {}}}
-    assert watched.hub._listeners
+    assert eventually(lambda: watched.hub._listeners != {})
 
 
 def test_a_client_that_lags_behind_is_told_to_come_back_and_others_never_notice(watched: Watched) -> None:

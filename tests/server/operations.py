@@ -16,6 +16,8 @@ from graphql import (
 )
 from hypothesis import strategies as st
 
+from taskgraph.storage.event_log import EventCursor
+
 MAX_DEPTH = 5
 VARIABLES: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "n": ("Int = 2", st.sampled_from([1, 2, 3, 3, 0, None])),
@@ -42,6 +44,12 @@ FILTERS = [
     "null",
 ]
 ORDERS = ["{field: PRIORITY}", "{direction: ASC}", "{field: DUE_DATE, direction: ASC}", "$order", "null"]
+# By type: fields of events have arguments of the same names as others.
+EVENT_VALUES = {
+    "EventCursor": [f'"{EventCursor(2**31 - 60, 1)}"', '"nonsense"', "null"],
+    "TaskEventFilter": ["{}", "{actions: [UPDATED]}", '{excludeCausedBy: ["key"]}', '{taskIds: ["nonsense"]}', "null"],
+    "TaskPoint": ["{version: 1}", "{version: 2}", "{version: $n}", '{time: "2031-01-01T00:00:00Z"}', "{}"],
+}
 SIZES = ["1", "2", "3", "5", "$n", "0", "null"]
 
 
@@ -100,18 +108,20 @@ class Draft:
 
     def arguments(self, definition: GraphQLField) -> str:
         given = []
-        for name in definition.args:
-            value = self.argument(name)
+        for name, argument in definition.args.items():
+            value = self.argument(name, get_named_type(argument.type).name)
             if value is not None:
                 given.append(f"{name}: {self.text(value)}")
         return f"({', '.join(given)})" if given else ""
 
-    def argument(self, name: str) -> str | None:
+    def argument(self, name: str, kind: str) -> str | None:
         """A value for an argument, or None to leave it out. A new argument of the schema fails here until it has values."""
         if name == "id":
             return f'"{self.one_of(self.ids)}"'
         if name == "ids":
             return "[" + ", ".join(f'"{each}"' for each in self.draw(st.lists(st.sampled_from(self.ids), max_size=4))) + "]"
+        if kind in EVENT_VALUES:
+            return self.one_of(EVENT_VALUES[kind]) if kind == "TaskPoint" or self.chance(3) else None
         one_in, values = {
             "query": (1, ['"plan"', '"write test"', '""']),
             "filter": (3, FILTERS),

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from bson import ObjectId
+from bson import ObjectId, Timestamp
 from graphql import OperationDefinitionNode, parse
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as search
@@ -30,14 +30,19 @@ from taskgraph.server.limits import DocumentLimits
 from taskgraph.server.plans import Plans, compiled
 from taskgraph.server.relay import global_id
 from taskgraph.storage import migrate, mongo
+from taskgraph.storage.event_hub import EventHub
 from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.merged_reads import MergedReads
 from taskgraph.storage.mongo import Database, Document, Projection
+from taskgraph.storage.stored_events import StoredEvents
 from taskgraph.storage.versions import Versions
 from taskgraph.tasks import reads as task_reads
+from taskgraph.tasks import writes as task_writes
 from taskgraph.tasks.filters import TASK
+from taskgraph.tasks.writes import Patch
 from tests.conftest import MakeSettings
 from tests.server.operations import operations
+from tests.server.positions import give_positions
 
 # The same cases each time, so that a change fails for a reason of its own; by hand others, as many as this variable says.
 BY_HAND = os.environ.get("DIFFERENTIAL_CASES")
@@ -159,7 +164,7 @@ def bench(settings: MakeSettings) -> Iterator[Bench]:
         documents = Documents(SCHEMA, LIMITS, has_introspection=True)
         yield Bench(
             portal,
-            Resources(made, db, MergedReads(db), GroupCommit(db, Versions(db))),
+            Resources(made, db, MergedReads(db), GroupCommit(db, Versions(db)), _hub(db, made), StoredEvents(db, made)),
             viewer,
             [str(each) for each in ids],
             documents,
@@ -269,7 +274,9 @@ def test_a_write_is_not_repeated_when_a_plan_is_left(bench: Bench, monkeypatch: 
     assert [error["path"] for error in answer.errors] == [["a", "task", "owner"]]
     assert answer.data["a"] == {"task": None}
     assert answer.data["b"]["task"]["id"]
-    assert len([task for task in bench.portal.call(_documents, bench.resources[Database], "tasks") if task["title"] == "once"]) == 2
+    db = bench.resources[Database]
+    assert len([task for task in bench.portal.call(_documents, db, "tasks") if task["title"] == "once"]) == 2
+    bench.portal.call(give_positions, db)
 
 
 def inject(patch: pytest.MonkeyPatch, fault: str) -> None:
@@ -305,6 +312,17 @@ async def _connected(connect: Any, made: Any) -> Database:
 async def _prepare(db: Database, made: Any) -> None:
     await migrate.apply(db)
     await seed.fill(db, made, users=2, tasks_per_user=25, tokens=None, password=None)
+    commits = GroupCommit(db, Versions(db))
+    for task in await db["tasks"].find({}).limit(20).to_list():
+        patch = Patch({"title": f"{task['title']}, once more", "dueDate": None}, add_labels=["changed"])
+        await task_writes.update_task(commits, task["ownerId"], task["_id"], patch, caused_by="key")
+    await give_positions(db)
+
+
+def _hub(db: Database, made: Any) -> EventHub:
+    hub = EventHub(StoredEvents(db, made))
+    hub.subscription.restart(Timestamp(1, 1))
+    return hub
 
 
 async def _documents(db: Database, collection: str) -> list[Document]:

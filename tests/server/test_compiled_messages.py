@@ -29,6 +29,7 @@ from taskgraph.storage.event_log import EventCursor
 from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.merged_reads import MergedReads
 from taskgraph.storage.mongo import Database
+from taskgraph.storage.stored_events import StoredEvents
 from taskgraph.storage.versions import Versions
 from taskgraph.tasks import writes
 from taskgraph.tasks.model import TaskPriority, TaskStatus
@@ -36,6 +37,7 @@ from taskgraph.tasks.writes import Patch
 from tests.conftest import MakeSettings
 from tests.live.test_task_events import SUBSCRIBE
 from tests.server.operations import subscriptions
+from tests.server.positions import give_positions
 from tests.server.test_compiled_execution import CORE, LIMITS, SCHEMA, exhaustive, inject, shown
 
 START = 1000
@@ -100,8 +102,8 @@ def bench(settings: MakeSettings) -> Iterator[Bench]:
     made = settings()
     with start_blocking_portal() as portal:
         db, viewer = portal.call(_prepared, made)
-        hub = portal.call(_told, db)
-        resources = Resources(made, db, MergedReads(db), hub)
+        hub = portal.call(_told, db, made)
+        resources = Resources(made, db, MergedReads(db), hub, StoredEvents(db, made))
         documents = Documents(SCHEMA, LIMITS, has_introspection=True)
         yield Bench(portal, resources, viewer, documents, Plans(SCHEMA, min_calls=1))
         portal.call(db.close)
@@ -157,12 +159,13 @@ async def _prepared(made: Settings) -> tuple[Database, Viewer]:
     await writes.update_task(commits, user["_id"], parent["_id"], Patch({"description": "with one child"}))
     await writes.delete_task(commits, user["_id"], child["_id"])
     await writes.restore_task(commits, user["_id"], child["_id"])
+    await give_positions(db)
     return db, Viewer(user["_id"], ObjectId())
 
 
-async def _told(db: Database) -> EventHub:
+async def _told(db: Database, made: Settings) -> EventHub:
     """A hub that has heard of the changes."""
-    hub = EventHub()
+    hub = EventHub(StoredEvents(db, made))
     hub.subscription.restart(Timestamp(START, 0))
     for number, document in enumerate(await db["events"].find({}).sort("_id").to_list(), start=1):
         hub.subscription.handle(Change(Timestamp(START + number, 1), 0, {"fullDocument": document}))

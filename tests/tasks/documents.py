@@ -11,6 +11,7 @@ from taskgraph.server.relay import global_id, parse_id
 from taskgraph.tasks.model import NEVER, Task, TaskPriority, TaskStatus, title_key
 from tests.conftest import Documents
 from tests.people import Person
+from tests.processes import eventually
 
 LONG_AGO = datetime(2026, 1, 1)  # noqa: DTZ001 - as stored
 
@@ -74,6 +75,8 @@ def nothing_written(mongo: Documents) -> Iterator[None]:
     """Fails when any task or event of anybody is there, gone or different afterwards."""
 
     def digest() -> Any:
+        # An event is written once more, with its position, shortly after the write that it tells of.
+        assert eventually(lambda: mongo["events"].count_documents({"position": None}) == 0)
         return mongo.command("dbHash", collections=["tasks", "events", "graphs"])["collections"]
 
     before = digest()

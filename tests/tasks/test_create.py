@@ -9,8 +9,10 @@ import pytest
 from pymongo import MongoClient
 
 from taskgraph.server.relay import global_id
+from taskgraph.storage.event_log import EventCursor
 from tests.conftest import Documents, MakeSettings, Server, Someone, migrated, served
 from tests.people import Person
+from tests.processes import eventually
 from tests.tasks.documents import events_of, nothing_written, oid, tasks_of
 from tests.tasks.operations import create, delete, done, mutate, mutation, problems, read, refusal, update
 
@@ -188,6 +190,7 @@ def test_the_anonymous_create_nothing(server: Server, anonymous: Person) -> None
 
 def test_a_new_task_writes_one_event(server: Server, ada: Person) -> None:
     payload = mutate(ada, "createTask", {"title": "Write", "labels": ["work"], "idempotencyKey": "laptop-1"})
+    assert eventually(lambda: "position" in events_of(server.mongo, ada)[0])
     [stored], [event] = tasks_of(server.mongo, ada), events_of(server.mongo, ada)
     assert re.fullmatch(r"[\w-]{14}", payload["cursor"])
     assert event == {
@@ -208,6 +211,8 @@ def test_a_new_task_writes_one_event(server: Server, ada: Person) -> None:
         "actorId": oid(ada.id),
         "occurredAt": stored["createdAt"],
         "causedBy": "laptop-1",
+        "origin": event["origin"],
+        "position": EventCursor.parse(payload["cursor"]).packed,
     }
 
 
@@ -215,8 +220,6 @@ def test_cursors_of_later_writes_are_greater(ada: Person) -> None:
     first = mutate(ada, "createTask", {"title": "First"})
     second = update(ada, first["task"], title="Second")
     # Base64 with - and _ does not sort as text, so they are compared as the log does.
-    from taskgraph.storage.event_log import EventCursor
-
     assert EventCursor.parse(first["cursor"]) < EventCursor.parse(second["cursor"])
 
 

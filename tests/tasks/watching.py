@@ -10,12 +10,15 @@ from bson import ObjectId
 from pymongo import MongoClient, monitoring
 from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
+from taskgraph.storage import event_positions
 from tests.conftest import Documents, MakeSettings, migrated, served
 
 
 @dataclass
 class Watch(monitoring.CommandListener):
-    """Collects while `is_on`. Left out: the change stream, which waits by itself, and the look at who is asking."""
+    """Collects while `is_on`. Left out: the change stream, which waits by itself, the look at who is asking, and the positions that
+    events are given some time after the write.
+    """
 
     database: str
     is_on: bool = False
@@ -48,6 +51,7 @@ class Watch(monitoring.CommandListener):
         return (
             event.database_name == self.database
             and not (event.command_name == "getMore" and command["collection"] == "$cmd.aggregate")
+            and command.get("comment") != event_positions.COMMENT
             and not (command.get("find") == "sessions" and isinstance(command["filter"].get("_id"), ObjectId))
         )
 

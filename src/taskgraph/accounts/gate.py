@@ -1,5 +1,6 @@
 """Who may come in: an access token over HTTP or WebSocket, or the session cookie of a browser on an allowed origin."""
 
+import asyncio
 import functools
 import re
 from datetime import datetime
@@ -10,13 +11,16 @@ from taskgraph.accounts import cookies, sessions
 from taskgraph.accounts.live_sessions import LiveSession, LiveSessions
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.context import Context, Resources, Viewer
-from taskgraph.errors import Unauthenticated
+from taskgraph.errors import Busy, Unauthenticated
 from taskgraph.server.gate import Caller, Reply
 from taskgraph.settings import Settings
+from taskgraph.storage.event_hub import EventHub
+from taskgraph.storage.event_log import EventCursor
 from taskgraph.storage.mongo import Database
 from taskgraph.storage.versions import PROFILES
 
 SCHEME = "bearer "
+REACH_SECONDS = 5
 
 
 class AccountGate:
@@ -44,6 +48,18 @@ class AccountGate:
         if session is None:
             return Caller()
         return self._caller(self._resources[LiveSessions].remember(session), session["expiresAt"])
+
+    async def reach(self, position: str) -> None:
+        """Returns when this process has heard of that write: what it says of the log is then as new as what it reads of the data,
+        which always comes from the primary.
+        """
+        cursor = EventCursor.parse(position)
+        try:
+            async with asyncio.timeout(REACH_SECONDS):
+                await self._resources[EventHub].reached(cursor)
+        except TimeoutError as error:
+            late = f"This server has not heard of that write within {REACH_SECONDS} s; try again shortly."
+            raise Busy(late, retry_after_seconds=REACH_SECONDS) from error
 
     def context(self, caller: Caller, connection: HTTPConnection, reply: Reply) -> Context:
         """A fresh context for one operation."""

@@ -59,5 +59,8 @@ class Gate(Protocol):
     async def admit_by_cookie(self, connection: HTTPConnection) -> Caller:
         """The caller behind the session cookie, anonymous without one or from a foreign origin."""
 
+    async def reach(self, position: str) -> None:
+        """Returns when what is read here shows everything up to a position in the event log; BadUserInput, Busy after a while."""
+
     def context(self, caller: Caller, connection: HTTPConnection, reply: Reply) -> OperationContext:
         """A fresh context for one operation."""

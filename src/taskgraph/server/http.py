@@ -42,6 +42,8 @@ class Parameters:
     query: str
     operation_name: str | None
     variables: Mapping[str, Any] | None
+    # A cursor of the event log: the answer must show that write and all before it.
+    read_after: str | None = None
 
     @classmethod
     def of(cls, sent: Any) -> "Parameters":
@@ -57,9 +59,13 @@ class Parameters:
             raise BadUserInput("operationName must be a string or null.")
         if not isinstance(variables, dict | None):
             raise BadUserInput("variables must be an object or null.")
-        if not isinstance(sent.get("extensions"), dict | None):
+        extensions = sent.get("extensions")
+        if not isinstance(extensions, dict | None):
             raise BadUserInput("extensions must be an object or null.")
-        return cls(query, name or None, variables)
+        read_after = extensions.get("readAfter") if extensions else None
+        if not isinstance(read_after, str | None):
+            raise BadUserInput("extensions.readAfter must be a cursor that a payload or an event gave, or null.")
+        return cls(query, name or None, variables, read_after)
 
 
 # Answers are a viewer's own, so no cache between here and there may keep them.
@@ -112,10 +118,12 @@ class GraphQLOverHttp:
         # The first of each name counts, as everywhere; Starlette would walk through all of them for each that is asked for.
         headers = dict(reversed(request.scope["headers"]))
         try:
-            media_type = _media_type(headers.get(b"accept", b"*/*").decode("latin-1"))
-            parameters = await self._parameters(request, headers.get(b"content-type", b"").decode("latin-1"))
-            caller = await self._gate.admit(headers.get(b"authorization", b"").decode("latin-1"))
+            media_type = _media_type(_text(headers, b"accept") or "*/*")
+            parameters = await self._parameters(request, _text(headers, b"content-type") or "")
+            caller = await self._gate.admit(_text(headers, b"authorization"))
             operation = self._operation(request, parameters)
+            if (read_after := _text(headers, b"read-after") or parameters.read_after) is not None:
+                await self._gate.reach(read_after)
             answer = await self._responses.run(operation, caller, lambda: self._gate.context(caller, request, reply))
             return _response(answer, media_type, reply)
         except HttpRefusal as error:
@@ -162,6 +170,11 @@ class GraphQLOverHttp:
         if request.method != "POST" and not is_query(chosen):
             raise HttpRefusal(HTTPStatus.METHOD_NOT_ALLOWED, "GET runs queries only; send mutations by POST.", allow="POST")
         return Operation(prepared, parameters.operation_name, parameters.variables)
+
+
+def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")
 
 
 def accepts_html(request: Request) -> bool:

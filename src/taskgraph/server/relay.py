@@ -5,6 +5,7 @@ so that finding a node never asks every shard.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import strawberry
 from bson import ObjectId
@@ -13,7 +14,6 @@ from taskgraph.errors import BadUserInput
 from taskgraph.server.fields import derived
 from taskgraph.storage import base64url
 from taskgraph.storage.mongo import Document
-from taskgraph.storage.paging import Page, encode_cursor
 
 OID_BYTES = 12
 MAX_CHARACTERS = 64
@@ -72,11 +72,31 @@ class Node:
         raise NotImplementedError
 
 
+class Paged(Protocol):
+    """A page of anything."""
+
+    @property
+    def has_next(self) -> bool:
+        """Whether more follows."""
+
+    @property
+    def has_previous(self) -> bool:
+        """Whether more precedes."""
+
+    @property
+    def start_cursor(self) -> str | None:
+        """Of the first edge; None on an empty page."""
+
+    @property
+    def end_cursor(self) -> str | None:
+        """Of the last edge; None on an empty page."""
+
+
 @strawberry.type(description="Where a page stands in its list.")
 class PageInfo:
     """Of one page."""
 
-    page: strawberry.Private[Page]
+    page: strawberry.Private[Paged]
 
     @derived(description="Whether more follows: exact when paging forward; when paging backward, whether `before` was given.")
     def has_next_page(self) -> bool:
@@ -91,9 +111,9 @@ class PageInfo:
     @derived(description="Cursor of the first edge; null on an empty page.")
     def start_cursor(self) -> str | None:
         """Made only when selected."""
-        return encode_cursor(self.page.window.order, self.page.documents[0]) if self.page.documents else None
+        return self.page.start_cursor
 
     @derived(description="Cursor of the last edge; null on an empty page.")
     def end_cursor(self) -> str | None:
         """Made only when selected."""
-        return encode_cursor(self.page.window.order, self.page.documents[-1]) if self.page.documents else None
+        return self.page.end_cursor

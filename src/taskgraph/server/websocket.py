@@ -204,7 +204,7 @@ class Connection:
         """One operation from its first to its last message; whatever goes wrong in it, the others go on."""
         try:
             # Taken out: a subscription may last for days, and does not need its text again.
-            operation = self._operation(message.pop("payload", None))
+            operation = await self._operation(message.pop("payload", None))
             is_complete = await self._answer(operation_id, operation)
         except DocumentRefused as error:
             is_complete = await self._deliver(operation_id, refused_document(error.code, error.errors))
@@ -218,8 +218,10 @@ class Connection:
         if is_complete and self._release(operation_id):
             await self._send({"type": "complete", "id": operation_id})
 
-    def _operation(self, payload: Any) -> Operation:
+    async def _operation(self, payload: Any) -> Operation:
         parameters = Parameters.of(payload)
+        if parameters.read_after is not None:
+            await self._gate.reach(parameters.read_after)
         return Operation(self._documents.prepare(parameters.query), parameters.operation_name, parameters.variables)
 
     async def _answer(self, operation_id: str, operation: Operation) -> bool:

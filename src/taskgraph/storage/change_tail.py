@@ -40,13 +40,15 @@ class Change:
 class Subscription:
     """What one handler wants: changes of `collection` that meet `condition`, which is the same for all handlers of a collection.
 
-    `restart` is told when the tail begins anew at a time: at the start, and whenever changes before it may have been missed.
+    `restart` is told when the tail begins anew at a time: at the start, and whenever changes before it may have been missed;
+    `advance` while nothing happens: everything before that time has been handed on.
     """
 
     collection: str
     condition: Document
     handle: Callable[[Change], None]
     restart: Callable[[Timestamp], None]
+    advance: Callable[[Timestamp], None] | None = None
 
 
 class ChangeTail:
@@ -96,6 +98,8 @@ class ChangeTail:
                 self._resume_token = stream.resume_token or self._resume_token
                 if change is not None:
                     yield change
+                else:
+                    self._advance(time_of(stream.resume_token))
 
     def _pipeline(self) -> list[Document]:
         wanted = [{"$and": [{"ns.coll": name}, each[0].condition]} for name, each in self._by_collection.items()]
@@ -109,8 +113,19 @@ class ChangeTail:
         for subscription in self._by_collection[collection]:
             subscription.handle(Change(time, index, detail))
 
+    def _advance(self, time: Timestamp) -> None:
+        for subscription in itertools.chain.from_iterable(self._by_collection.values()):
+            if subscription.advance is not None:
+                subscription.advance(time)
+
     async def _begin_now(self) -> None:
         reply = await self._db.raw.command("ping")
         self._start_at = reply["operationTime"]
         for subscription in itertools.chain.from_iterable(self._by_collection.values()):
             subscription.restart(self._start_at)
+
+
+def time_of(resume_token: Mapping[str, Any] | None) -> Timestamp:
+    """The cluster time that a change stream has reached. A token is a hexadecimal text: a byte that says "time", then eight of it."""
+    raw = bytes.fromhex(resume_token["_data"][2:18]) if resume_token else bytes(8)
+    return Timestamp(int.from_bytes(raw[:4], "big"), int.from_bytes(raw[4:], "big"))

@@ -3,9 +3,9 @@
 import time
 from datetime import datetime, timedelta
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - stored times are UTC without a zone
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - stored times are UTC without a zone
 
 
 def now() -> datetime:
     """The current time; the one place that reads the clock for anything stored, so tests can replace it."""
-    return _EPOCH + timedelta(milliseconds=time.time_ns() // 1_000_000)
+    return EPOCH + timedelta(milliseconds=time.time_ns() // 1_000_000)

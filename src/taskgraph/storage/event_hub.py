@@ -1,28 +1,36 @@
 """Live events of this process: a ring of recent ones, and fan-out from memory to those who may see them.
 
-A listener subscribes first and is then told where it stands, so nothing falls between the two. Events from before the ring
-are reported as a gap, never skipped in silence.
+A listener who comes back from before the ring is read to from the store until the ring reaches, then from the ring, and in the same
+turn of the event loop becomes live: nothing falls between them. What is not even stored any more is reported as a gap.
 """
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Protocol
 
 import bson
 from bson import ObjectId, Timestamp
 
+from taskgraph.errors import Busy
 from taskgraph.storage import clock
 from taskgraph.storage.change_tail import Change, Subscription
 from taskgraph.storage.event_log import EventCursor, LoggedEvent
 from taskgraph.storage.mongo import Document
 
-RING_EVENTS = 10_000
+RING_EVENTS = 50_000
 RING_BYTES = 64 * 1024 * 1024
+# How far back the ring of a process that starts is filled from the store.
+WARM_SECONDS = 600
+STORED_BATCH = 200
 QUEUED_EVENTS = 256
 CHECKPOINT_SECONDS = 30.0
+BEGIN_SECONDS = 5.0
+RETRY_AFTER_SECONDS = 5
 # MongoDB's cluster time follows the clocks of its hosts. A cursor from further ahead is not of this database, and waiting for the
 # events behind it would be silence.
 AHEAD_SECONDS = 60
@@ -50,6 +58,19 @@ class Gap:
 
 
 Message = LoggedEvent | Checkpoint | Gap
+
+
+class Stored(Protocol):
+    """The log as the database keeps it."""
+
+    def is_whole_after(self, cursor: EventCursor) -> bool:
+        """Whether all events behind this position are still kept."""
+
+    async def of(self, user_id: ObjectId, *, after: EventCursor, until: EventCursor, limit: int) -> list[LoggedEvent]:
+        """The first events within the bounds that the user may see; fewer than `limit` are all there are."""
+
+    async def recent(self, *, since: EventCursor, until: EventCursor, limit: int) -> list[LoggedEvent]:
+        """The last events of everybody within the bounds, the latest first."""
 
 
 class SlowListener(Exception):
@@ -94,39 +115,94 @@ class Listener:
 class EventHub:
     """Fed by the change stream; `listen` is for subscribers. The ring is bounded in events and in bytes."""
 
-    def __init__(self, *, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> None:
+    def __init__(self, stored: Stored, *, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> None:
+        self._stored = stored
         self._ring: deque[tuple[LoggedEvent, int]] = deque()
         self._ring_bytes = 0
-        self._reaches_back_to: EventCursor | None = None
-        self._latest: EventCursor | None = None
+        # The same events by who may see them: many who come back at once must not each walk through everybody's.
+        self._ring_of: defaultdict[ObjectId, deque[LoggedEvent]] = defaultdict(deque)
+        self._has_begun = asyncio.Event()
+        self._has_moved = asyncio.Event()
+        self._reaches_back_to = self._position = EventCursor(0, 0)
         self._listeners: dict[ObjectId, set[Listener]] = {}
         self._checkpoint_seconds = checkpoint_seconds
 
     @property
     def subscription(self) -> Subscription:
         """What the change stream should feed this hub with."""
-        return Subscription("events", {"operationType": "insert"}, self._receive, self._restart)
+        return Subscription("events", {"operationType": "insert"}, self._receive, self._restart, self._advance)
+
+    async def latest(self) -> EventCursor:
+        """Up to where this process has heard everything by now. Busy while there is no change stream."""
+        await self._begun()
+        return self._position
+
+    async def warm(self) -> None:
+        """Fills the ring with what happened lately, so that those who lost their process find it here. PyMongo's errors, Busy."""
+        await self._begun()
+        end = self._reaches_back_to
+        begin = EventCursor(max(0, end.seconds - WARM_SECONDS), 0)
+        # One more than there is room for tells whether there are more.
+        for event in await self._stored.recent(since=begin, until=end, limit=RING_EVENTS + 1):
+            if self._reaches_back_to != end or not self._remember_older(event):
+                return
+        if self._reaches_back_to == end:
+            self._reaches_back_to = begin
+
+    async def reached(self, cursor: EventCursor) -> None:
+        """Returns when this process has heard everything up to a position."""
+        while self._position < cursor:
+            await self._has_moved.wait()
+
+    async def _begun(self) -> None:
+        """Waits for the change stream to begin; Busy when it does not soon."""
+        try:
+            async with asyncio.timeout(BEGIN_SECONDS):
+                await self._has_begun.wait()
+        except TimeoutError as error:
+            away = "Live events are not at hand while the database cannot be reached; try again shortly."
+            raise Busy(away, retry_after_seconds=RETRY_AFTER_SECONDS) from error
 
     async def listen(
         self, user_id: ObjectId, *, after: EventCursor | None = None, wanted: Callable[[Document], bool] = _any
     ) -> AsyncGenerator[Message]:
         """A checkpoint (or a gap) first, then the wanted events after `after`, then live, with a checkpoint whenever it is quiet.
 
-        Ends with SlowListener when QUEUED_EVENTS wait to be taken.
+        Ends with SlowListener when QUEUED_EVENTS wait to be taken. PyMongo's errors and Busy while it reads from the store.
         """
+        await self._begun()
+        start = after
+        if start is not None and (gap := self._gap_after(start)) is not None:
+            yield gap
+            start = gap.cursor
+        else:
+            start = self._position if start is None else start
+            yield Checkpoint(start, clock.now())
+        while start < self._reaches_back_to:
+            until = self._position
+            stored = await self._stored.of(user_id, after=start, until=until, limit=STORED_BATCH)
+            for event in stored:
+                if wanted(event.document):
+                    yield event
+            start = stored[-1].cursor if len(stored) == STORED_BATCH else max(start, until)
+        async with aclosing(self._follow(user_id, start, wanted)) as messages:
+            async for message in messages:
+                yield message
+
+    async def _follow(self, user_id: ObjectId, start: EventCursor, wanted: Callable[[Document], bool]) -> AsyncGenerator[Message]:
+        """What the ring has behind `start`, then live."""
         loop = asyncio.get_running_loop()
         listener = Listener(wanted, loop.time())
         self._listeners.setdefault(user_id, set()).add(listener)
         self._remind(listener)
         try:
-            opening = self._opening(user_id, after, wanted)
-            for message in opening:
-                yield message
-            seen = None if isinstance(opening[0], Gap) else after
+            for event in list(self._remembered(user_id, start)):
+                if wanted(event.document):
+                    yield event
             while not listener.is_full:
                 message = await listener.take()
                 # A client that comes from a process ahead of this one has seen these already.
-                if isinstance(message, LoggedEvent) and seen is not None and message.cursor <= seen:
+                if isinstance(message, LoggedEvent) and message.cursor <= start:
                     continue
                 listener.heard_at = loop.time()
                 yield message
@@ -146,31 +222,29 @@ class EventHub:
         loop = asyncio.get_running_loop()
         if loop.time() >= listener.heard_at + self._checkpoint_seconds:
             listener.heard_at = loop.time()
-            listener.send(Checkpoint(self._position(), clock.now()))
+            listener.send(Checkpoint(self._position, clock.now()))
         listener.reminder = loop.call_at(listener.heard_at + self._checkpoint_seconds, self._remind, listener)
 
-    def _opening(self, user_id: ObjectId, after: EventCursor | None, wanted: Callable[[Document], bool]) -> list[Message]:
-        if after is None:
-            return [Checkpoint(self._position(), clock.now())]
-        is_of_the_future = after.seconds > time.time() + AHEAD_SECONDS
-        if self._reaches_back_to is None or after < self._reaches_back_to or is_of_the_future:
-            return [
-                Gap(
-                    after,
-                    self._position(),
-                    "The events after this cursor are no longer at hand; read anew, then go on from cursor.",
-                )
-            ]
-        later = (event for event, _ in self._ring if event.cursor > after)
-        missed = [replace(event) for event in later if user_id in event.document["audience"] and wanted(event.document)]
-        return [Checkpoint(after, clock.now()), *missed]
+    def _gap_after(self, cursor: EventCursor) -> Gap | None:
+        is_of_the_future = cursor.seconds > time.time() + AHEAD_SECONDS
+        is_kept = self._reaches_back_to <= cursor or self._stored.is_whole_after(cursor)
+        if is_kept and not is_of_the_future:
+            return None
+        return Gap(cursor, self._position, "The events after this cursor are no longer kept; read anew, then go on from cursor.")
 
-    def _position(self) -> EventCursor:
-        return self._latest or EventCursor(0, 0)
+    def _remembered(self, user_id: ObjectId, start: EventCursor) -> Iterator[LoggedEvent]:
+        mine = self._ring_of.get(user_id, ())
+        count = 0
+        for event in reversed(mine):
+            if event.cursor <= start:
+                break
+            count += 1
+        # Copies, because what a listener makes of an event is kept by it, and these live on.
+        return (replace(mine[position]) for position in range(len(mine) - count, len(mine)))
 
     def _receive(self, change: Change) -> None:
         event = LoggedEvent(EventCursor.at(change.cluster_time, change.index), change.detail["fullDocument"])
-        self._latest = event.cursor
+        self._move(event.cursor)
         self._remember(event)
         # One object for all who hear it now, and not the one that is remembered: with the last of them its renderings go.
         live = replace(event)
@@ -181,17 +255,48 @@ class EventHub:
         size_bytes = len(bson.encode(event.document))
         self._ring.append((event, size_bytes))
         self._ring_bytes += size_bytes
+        for user_id in event.document["audience"]:
+            self._ring_of[user_id].append(event)
         while len(self._ring) > RING_EVENTS or self._ring_bytes > RING_BYTES:
-            forgotten, size_bytes = self._ring.popleft()
-            self._ring_bytes -= size_bytes
-            self._reaches_back_to = forgotten.cursor
+            self._forget_oldest()
+
+    def _remember_older(self, event: LoggedEvent) -> bool:
+        """Adds an event from before all that are remembered; False when there is no room for it."""
+        size_bytes = len(bson.encode(event.document))
+        if len(self._ring) >= RING_EVENTS or self._ring_bytes + size_bytes > RING_BYTES:
+            self._reaches_back_to = event.cursor
+            return False
+        self._ring.appendleft((event, size_bytes))
+        self._ring_bytes += size_bytes
+        for user_id in event.document["audience"]:
+            self._ring_of[user_id].appendleft(event)
+        return True
+
+    def _forget_oldest(self) -> None:
+        forgotten, size_bytes = self._ring.popleft()
+        self._ring_bytes -= size_bytes
+        self._reaches_back_to = forgotten.cursor
+        for user_id in forgotten.document["audience"]:
+            self._ring_of[user_id].popleft()
+            if not self._ring_of[user_id]:
+                del self._ring_of[user_id]
+
+    def _advance(self, time: Timestamp) -> None:
+        self._move(max(self._position, EventCursor.before(time)))
+
+    def _move(self, position: EventCursor) -> None:
+        self._position = position
+        self._has_moved.set()
+        self._has_moved = asyncio.Event()
 
     def _restart(self, time: Timestamp) -> None:
         self._ring.clear()
+        self._ring_of.clear()
         self._ring_bytes = 0
-        start, self._latest = self._latest, EventCursor.at(time)
-        self._reaches_back_to = self._latest
-        gap = Gap(start, self._latest, "The server lost track of the database; read anew, then go on from cursor.")
+        start, self._position = self._position, EventCursor.at(time)
+        self._reaches_back_to = self._position
+        self._has_begun.set()
+        gap = Gap(start, self._position, "The server lost track of the database; read anew, then go on from cursor.")
         for user_id in self._listeners:
             self._send(user_id, gap)
 

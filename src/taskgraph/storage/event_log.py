@@ -1,7 +1,8 @@
 """The stored events: one document per change, written in the transaction of the change, found again by position.
 
-A position is the cluster time of the commit and the index of the event in its transaction: known only after the commit,
-the same on every process, and in commit order. Events are generic here; what a change means is its domain's business.
+A position is the cluster time of the commit and the index of the event in its transaction: the same on every process, and in
+commit order. It is known only after the commit, so event_positions adds it to the document a moment later. Events are generic
+here; what a change means is its domain's business.
 """
 
 import struct
@@ -12,25 +13,33 @@ from typing import Any
 
 from bson import ObjectId, Timestamp
 from odmantic import Field, Model
-from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo import ASCENDING, IndexModel
 
 from taskgraph.errors import BadUserInput
 from taskgraph.storage import base64url
 from taskgraph.storage.mongo import Database, Document, Session
 
 COLLECTION = "events"
+# Which process wrote an event, so that one of them gives it its position and the others need not.
+ORIGIN = ObjectId()
+MAX_INDEX = 2**16 - 1
+_PACKED = struct.Struct(">IIH")
 
 
 def _indexes() -> list[Any]:
     return [
-        IndexModel([("ownerId", ASCENDING), ("subjectId", ASCENDING), ("_id", ASCENDING)], name="subject"),
-        IndexModel([("audience", ASCENDING), ("_id", DESCENDING)], name="audience"),
+        IndexModel([("ownerId", ASCENDING), ("subjectId", ASCENDING), ("version", ASCENDING)], name="subject_version"),
+        IndexModel([("audience", ASCENDING), ("position", ASCENDING)], name="audience_position"),
+        IndexModel([("position", ASCENDING)], name="position"),
         IndexModel([("people", ASCENDING)], name="people"),
     ]
 
 
 class Event(Model):
-    """One change. `audience` was decided when it was written; `people` are all users named anywhere in it, for erasure."""
+    """One change. `audience` was decided when it was written; `people` are all users named anywhere in it, for erasure.
+
+    The stored document gets a `position`, a packed cursor, soon after it was written.
+    """
 
     model_config = {"collection": COLLECTION, "indexes": _indexes}
 
@@ -46,6 +55,7 @@ class Event(Model):
     actor_id: ObjectId | None = Field(default=None, key_name="actorId")
     occurred_at: datetime = Field(key_name="occurredAt")
     caused_by: str | None = Field(default=None, key_name="causedBy")
+    origin: ObjectId = ORIGIN
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -61,16 +71,31 @@ class EventCursor:
         """The position of the event with this index in the transaction committed at `time`."""
         return cls(time.time, time.inc, index)
 
+    @classmethod
+    def before(cls, time: Timestamp) -> "EventCursor":
+        """The last position before everything that was committed at `time`."""
+        return cls(time.time, time.inc - 1, MAX_INDEX) if time.inc else cls(time.time - 1, 2**32 - 1, MAX_INDEX)
+
     def __str__(self) -> str:
-        return base64url.encode(struct.pack(">IIH", self.seconds, self.increment, self.index))
+        return base64url.encode(self.packed)
 
     @classmethod
     def parse(cls, text: str) -> "EventCursor":
         """The cursor written as `text`; BadUserInput when it is none."""
         try:
-            return cls(*struct.unpack(">IIH", base64url.decode(text) or b""))
+            return cls.unpacked(base64url.decode(text) or b"")
         except struct.error as error:
             raise BadUserInput("This is not an event cursor; pass one exactly as it was received.") from error
+
+    @property
+    def packed(self) -> bytes:
+        """As it is stored: bytes, which MongoDB puts in the order of the cursors."""
+        return _PACKED.pack(self.seconds, self.increment, self.index)
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> "EventCursor":
+        """The other way round; struct.error."""
+        return cls(*_PACKED.unpack(packed))
 
 
 @dataclass(frozen=True, slots=True)

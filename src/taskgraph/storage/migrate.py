@@ -95,12 +95,15 @@ async def pending(db: Database, *, folder: Path | None = None) -> list[str]:
 
 
 def declared_indexes(*, folder: Path | None = None) -> dict[str, set[str]]:
-    """Names of the indexes that the migrations' INDEXES promise, by collection."""
+    """Names of the indexes that the migrations' INDEXES promise and their later DROPPED takes back, by collection."""
     names: dict[str, set[str]] = {}
     where = folder or default_folder()
     for name in sorted(_names(where)):
-        for collection, indexes in getattr(_load(where / f"{name}.py"), "INDEXES", {}).items():
+        migration = _load(where / f"{name}.py")
+        for collection, indexes in getattr(migration, "INDEXES", {}).items():
             names.setdefault(collection, set()).update(index.document["name"] for index in indexes)
+        for collection, dropped in getattr(migration, "DROPPED", {}).items():
+            names[collection] -= set(dropped)
     return names
 
 

@@ -104,6 +104,16 @@ class Page:
     has_next: bool
     has_previous: bool
 
+    @property
+    def start_cursor(self) -> str | None:
+        """Of the first document; None on an empty page."""
+        return encode_cursor(self.window.order, self.documents[0]) if self.documents else None
+
+    @property
+    def end_cursor(self) -> str | None:
+        """Of the last document; None on an empty page."""
+        return encode_cursor(self.window.order, self.documents[-1]) if self.documents else None
+
 
 def window(
     order: Order, *, first: int | None = None, after: str | None = None, last: int | None = None, before: str | None = None
@@ -111,16 +121,20 @@ def window(
     """The window that the arguments of a connection ask for; BadUserInput when they make no sense."""
     if first is not None and last is not None:
         raise BadUserInput("Give first or last, not both.")
-    for name, size in (("first", first), ("last", last)):
-        if size is not None and not 1 <= size <= PAGE_MAX:
-            raise BadUserInput(f"{name} must be between 1 and {PAGE_MAX}.")
     return Window(
         order=order,
-        size=first or last or PAGE_DEFAULT,
+        size=page_size(first, name="first") if last is None else page_size(last, name="last"),
         is_backward=last is not None or (first is None and before is not None and after is None),
         after=None if after is None else decode_cursor(after, order, argument="after"),
         before=None if before is None else decode_cursor(before, order, argument="before"),
     )
+
+
+def page_size(given: int | None, *, name: str) -> int:
+    """How many are wanted; BadUserInput outside 1 to PAGE_MAX."""
+    if given is not None and not 1 <= given <= PAGE_MAX:
+        raise BadUserInput(f"{name} must be between 1 and {PAGE_MAX}.")
+    return given or PAGE_DEFAULT
 
 
 def stages(window: Window, conditions: Sequence[Mapping[str, Any]], *, collection: str, is_merged: bool = False) -> list[Document]:

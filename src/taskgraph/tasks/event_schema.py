@@ -1,6 +1,6 @@
-"""Changes of tasks as the API shows them, live and one by one."""
+"""The event log of tasks at the root of the schema: live, and in pages."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any
@@ -8,94 +8,18 @@ from typing import Annotated, Any
 import strawberry
 from bson import ObjectId
 
-from taskgraph.accounts import reads as accounts
-from taskgraph.accounts.schema import USER, User
 from taskgraph.context import Info
-from taskgraph.server.enums import described
-from taskgraph.server.fields import Reading, batched, stored
-from taskgraph.server.relay import Node, expect_id_of, global_id
-from taskgraph.server.scalars import JSON, rfc3339
+from taskgraph.errors import Unauthenticated
+from taskgraph.server.relay import expect_id_of
 from taskgraph.storage.event_hub import Checkpoint, EventHub, Gap
 from taskgraph.storage.event_hub import Message as HubMessage
 from taskgraph.storage.event_log import EventCursor, LoggedEvent
 from taskgraph.storage.mongo import Document
+from taskgraph.storage.paging import page_size
+from taskgraph.storage.stored_events import StoredEvents
 from taskgraph.tasks.events import TaskAction
 from taskgraph.tasks.filters import TASK, bounded
-from taskgraph.tasks.model import TaskPriority
-from taskgraph.tasks.schema import Task
-
-EVENT = "E"
-
-described(
-    TaskAction,
-    "What happened to a task.",
-    CREATED="It was created.",
-    UPDATED="Some of its fields changed.",
-    DELETED="It was deleted; it can be restored for 30 days.",
-    RESTORED="It was brought back.",
-)
-
-
-@strawberry.type(description="What a change did to one field.")
-class FieldChange:
-    """Values as the API shows them."""
-
-    field: str = strawberry.field(description="Name of the task's field; assigneeId and parentId hold global ids.")
-    before: JSON | None = strawberry.field(description="The value before; null for a new task.")
-    after: JSON | None = strawberry.field(description="The value after.")
-
-
-def _actor(_info: Info) -> Reading["TaskEvent"]:
-    return Reading(
-        accounts.users_by_id, lambda event: event.document["actorId"], lambda _event, user: User(document=user) if user else None
-    )
-
-
-@strawberry.type(description="One change of one task.")
-class TaskEvent(Node):
-    """Wraps a stored event; its position is known to who reads it from the log. What it is shown as is shared by its hearers."""
-
-    position: strawberry.Private[EventCursor]
-    renderings: strawberry.Private[dict[Any, Any]]
-    action: TaskAction = stored("action", "What happened.")
-    version: int = stored("version", "The task's version right after.")
-    occurred_at: datetime = stored("occurredAt", "When it happened.")
-    caused_by: str | None = stored("causedBy", "The idempotency key of the write, so that its author can drop the echo.")
-
-    actor: User | None = batched(_actor, "Who did it; null when that account is gone.", reads=["actorId"])
-
-    @strawberry.field(description="Opaque global id; the same event always has the same.")
-    def id(self) -> strawberry.ID:
-        """Holds the owner, which every query needs."""
-        return global_id(EVENT, self.document["_id"], self.document["ownerId"])
-
-    @strawberry.field(description="Position in the event log: pass it as `after` to go on from here.")
-    def cursor(self) -> EventCursor:
-        """From the change stream."""
-        return self.position
-
-    @strawberry.field(description="Global id of the task.")
-    def task_id(self) -> strawberry.ID:
-        """Also when the task is purged."""
-        return global_id(TASK, self.document["subjectId"], self.document["ownerId"])
-
-    @strawberry.field(description="The task as it was right after this event.")
-    def task(self) -> Task | None:
-        """From the event itself."""
-        return Task(document=self.document["snapshot"])
-
-    @strawberry.field(description="The fields that changed; of a new task, those that hold something.")
-    def changes(self) -> list[FieldChange]:
-        """In a fixed order of fields."""
-        owner_id = self.document["ownerId"]
-        return [
-            FieldChange(
-                field=change["field"],
-                before=_json(change["field"], change["before"], owner_id),
-                after=_json(change["field"], change["after"], owner_id),
-            )
-            for change in self.document["changes"]
-        ]
+from taskgraph.tasks.schema import TaskEvent, TaskEventConnection, shown_event
 
 
 @strawberry.type(
@@ -136,6 +60,43 @@ class TaskEventFilter:
     )
 
 
+Filter = Annotated[TaskEventFilter | None, strawberry.argument(description="Which events; all when left out.")]
+
+
+@strawberry.type
+class Query:
+    """The log at the root."""
+
+    @strawberry.field(
+        description="Changes of the tasks the viewer can see, oldest first: the pull form of the subscription, with the same cursors. "
+        "`first` is 1..100; 20 when left out."
+    )
+    async def task_events(
+        self,
+        info: Info,
+        after: Annotated[
+            EventCursor | None,
+            strawberry.argument(description="Only what comes behind this position; from the oldest kept when left out."),
+        ] = None,
+        filter: Filter = None,
+        first: Annotated[int | None, strawberry.argument(description="How many: 1 to 100; 20 when left out.")] = None,
+    ) -> TaskEventConnection:
+        """Everything that was committed before the call."""
+        info.context.is_repeatable = False
+        stored, viewer, size = info.context.resources[StoredEvents], info.context.viewer, page_size(first, name="first")
+        return TaskEventConnection(page=await stored.page(viewer.id, _condition(filter), after=after, size=size))
+
+    @strawberry.field(
+        description="A position that all data of the same answer is at least as new as: read it with the first page, then subscribe from it, and nothing is missed."
+    )
+    async def latest_cursor(self, info: Info) -> EventCursor:
+        """What this process has heard by now was committed before whatever is still to be read."""
+        info.context.is_repeatable = False
+        if info.context.viewer_or_none is None:
+            raise Unauthenticated
+        return await info.context.resources[EventHub].latest()
+
+
 @strawberry.type
 class Subscription:
     """The live root fields of tasks."""
@@ -150,7 +111,7 @@ class Subscription:
         after: Annotated[
             EventCursor | None, strawberry.argument(description="Go on behind this position; from now when left out.")
         ] = None,
-        filter: Annotated[TaskEventFilter | None, strawberry.argument(description="Which events; all when left out.")] = None,
+        filter: Filter = None,
     ) -> AsyncGenerator[TaskStreamMessage]:
         """Each event is shown with what the database holds at that moment."""
         hub, viewer = info.context.resources[EventHub], info.context.viewer
@@ -158,13 +119,13 @@ class Subscription:
         del info
         async with aclosing(hub.listen(viewer.id, after=after, wanted=_wanted(filter))) as messages:
             async for message in messages:
-                yield _shown(message)
+                yield _message(message)
 
 
-def _shown(message: HubMessage) -> TaskEvent | StreamCheckpoint | StreamGap:
+def _message(message: HubMessage) -> TaskEvent | StreamCheckpoint | StreamGap:
     match message:
-        case LoggedEvent(cursor, document):
-            return TaskEvent(document=document, position=cursor, renderings=message.renderings)
+        case LoggedEvent():
+            return shown_event(message)
         case Checkpoint(cursor, at):
             return StreamCheckpoint(cursor=cursor, at=at)
         case Gap(start, cursor, reason):
@@ -175,9 +136,7 @@ def _wanted(given: TaskEventFilter | None) -> Callable[[Document], bool]:
     """Whether an event meets the filter; BadUserInput for ids that are none and lists that are too long."""
     if given is None:
         return lambda _document: True
-    task_ids = None if given.task_ids is None else {expect_id_of(TASK, "Task", text) for text in bounded("taskIds", given.task_ids)}
-    actions = None if given.actions is None else {action.value for action in given.actions}
-    excluded = set(bounded("excludeCausedBy", given.exclude_caused_by or ()))
+    task_ids, actions, excluded = _sets(given)
     return lambda document: (
         (task_ids is None or document["subjectId"] in task_ids)
         and (actions is None or document["action"] in actions)
@@ -185,10 +144,19 @@ def _wanted(given: TaskEventFilter | None) -> Callable[[Document], bool]:
     )
 
 
-def _json(field: str, value: Any, owner_id: ObjectId) -> Any:
-    """A stored value as the API shows it."""
-    if isinstance(value, datetime):
-        return rfc3339(value)
-    if isinstance(value, ObjectId):
-        return global_id(TASK, value, owner_id) if field == "parentId" else global_id(USER, value)
-    return TaskPriority(value).name if field == "priority" and value is not None else value
+def _condition(given: TaskEventFilter | None) -> Mapping[str, Any]:
+    """The same for MongoDB."""
+    if given is None:
+        return {}
+    task_ids, actions, excluded = _sets(given)
+    return {
+        **({} if task_ids is None else {"subjectId": {"$in": list(task_ids)}}),
+        **({} if actions is None else {"action": {"$in": list(actions)}}),
+        **({"causedBy": {"$nin": list(excluded)}} if excluded else {}),
+    }
+
+
+def _sets(given: TaskEventFilter) -> tuple[set[ObjectId] | None, set[str] | None, set[str]]:
+    task_ids = None if given.task_ids is None else {expect_id_of(TASK, "Task", text) for text in bounded("taskIds", given.task_ids)}
+    actions = None if given.actions is None else {action.value for action in given.actions}
+    return task_ids, actions, set(bounded("excludeCausedBy", given.exclude_caused_by or ()))

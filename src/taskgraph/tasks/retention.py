@@ -1,16 +1,13 @@
-"""When completed tasks are purged: never, unless the operator says so. MongoDB's TTL index does it, so nothing has to be scheduled."""
+"""When completed tasks are purged: never, unless the operator says so."""
 
 from datetime import datetime, timedelta
 
-from pymongo.errors import OperationFailure
-
 from taskgraph.settings import Settings
+from taskgraph.storage import expiry
 from taskgraph.storage.mongo import Database
 from taskgraph.tasks.model import TaskStatus
 
 INDEX = "purge_completed"
-INDEX_NOT_FOUND = 27
-DAY_SECONDS = 24 * 3600
 
 
 def expires_at(completed_at: datetime | None, settings: Settings) -> datetime | None:
@@ -20,22 +17,7 @@ def expires_at(completed_at: datetime | None, settings: Settings) -> datetime | 
 
 
 async def apply(db: Database, settings: Settings) -> None:
-    """Makes the TTL index follow TASKGRAPH_COMPLETED_TASK_RETENTION_DAYS: made, changed or dropped. May be repeated."""
-    tasks, seconds = db["tasks"], settings.completed_task_retention_days * DAY_SECONDS
-    existing = (await tasks.index_information()).get(INDEX)
-    if existing and not seconds:
-        try:
-            await tasks.drop_index(INDEX)
-        except OperationFailure as error:
-            # Another process that is starting may have been faster.
-            if error.code != INDEX_NOT_FOUND:
-                raise
-    elif existing and existing["expireAfterSeconds"] != seconds:
-        await db.raw.command({"collMod": "tasks", "index": {"name": INDEX, "expireAfterSeconds": seconds}})
-    elif not existing and seconds:
-        await tasks.create_index(
-            "completedAt",
-            name=INDEX,
-            expireAfterSeconds=seconds,
-            partialFilterExpression={"status": TaskStatus.DONE.value},
-        )
+    """Makes purging follow TASKGRAPH_COMPLETED_TASK_RETENTION_DAYS. May be repeated."""
+    seconds = settings.completed_task_retention_days * expiry.DAY_SECONDS
+    done_only = {"status": TaskStatus.DONE.value}
+    await expiry.apply(db, "tasks", "completedAt", name=INDEX, seconds=seconds, partialFilterExpression=done_only)

@@ -3,30 +3,38 @@
 import functools
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import strawberry
 from bson import ObjectId
 
 from taskgraph.accounts import reads as accounts
-from taskgraph.accounts.schema import User
+from taskgraph.accounts.schema import USER, User
 from taskgraph.context import Context, Info, Viewer
 from taskgraph.errors import BadUserInput, Unauthenticated
+from taskgraph.server.enums import described
 from taskgraph.server.fields import REPEATABLE, Reading, batched, derived, stored
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
 from taskgraph.server.relay import Node, PageInfo, global_id, parse_id_of
+from taskgraph.server.scalars import JSON, rfc3339
 from taskgraph.storage import paging
+from taskgraph.storage.event_log import EventCursor, LoggedEvent
 from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.mongo import Document, Projection
 from taskgraph.storage.paging import Page, Window, encode_cursor
-from taskgraph.tasks import orders, reads, retention, writes
+from taskgraph.storage.stored_events import LogPage
+from taskgraph.tasks import history, orders, reads, retention, writes
 from taskgraph.tasks.criteria import Criteria
 from taskgraph.tasks.enums import TaskPriority, TaskStatus
+from taskgraph.tasks.events import TaskAction
 from taskgraph.tasks.filters import MAX_TEXT_CHARACTERS, TASK, TaskFilter, TaskOrder, criteria_of, order_of
+from taskgraph.tasks.history import HistoryKey, PointKey
+from taskgraph.tasks.history_schema import SHOWN, TaskPoint, TaskSnapshot
 from taskgraph.tasks.inputs import CreateTaskInput, DeleteTaskInput, RestoreTaskInput, UpdateTaskInput
 from taskgraph.tasks.model import is_overdue
 from taskgraph.tasks.reads import PageKey, SubtaskCountKey, SubtasksKey, TaskKey
 
+EVENT = "E"
 Payload = TypeVar("Payload", bound="TaskPayload")
 First = Annotated[
     int | None, strawberry.argument(description="How many from the start: 1 to 100; 20 when neither first nor last is given.")
@@ -36,6 +44,16 @@ After = Annotated[str | None, strawberry.argument(description="Only what comes a
 Before = Annotated[str | None, strawberry.argument(description="Only what comes before this cursor of the same ordering.")]
 Filter = Annotated[TaskFilter | None, strawberry.argument(description="Which tasks; all that are not deleted when left out.")]
 OrderBy = Annotated[TaskOrder | None, strawberry.argument(description="In which order; newest first when left out.")]
+
+
+described(
+    TaskAction,
+    "What happened to a task.",
+    CREATED="It was created.",
+    UPDATED="Some of its fields changed.",
+    DELETED="It was deleted; it can be restored for 30 days.",
+    RESTORED="It was brought back.",
+)
 
 
 @strawberry.type(description="How far the subtasks of a task are; deleted ones don't count.")
@@ -94,6 +112,27 @@ def _subtask_summary(_info: Info) -> Reading["Task"]:
     )
 
 
+def _history(
+    _info: Info,
+    first: Annotated[int | None, strawberry.argument(description="How many: 1 to 100; 20 when left out.")] = None,
+    after: Annotated[EventCursor | None, strawberry.argument(description="Only what comes behind this position.")] = None,
+) -> Reading["Task"]:
+    size = paging.page_size(first, name="first")
+    return Reading(
+        history.pages, lambda task: HistoryKey(task.key, after, size), lambda _task, page: TaskEventConnection(page=page)
+    )
+
+
+def _as_of(_info: Info, at: Annotated[TaskPoint, strawberry.argument(description="A version or a time.")]) -> Reading["Task"]:
+    point = at.point()
+
+    def show(task: "Task", snapshot: Document | None) -> TaskSnapshot | None:
+        standing = task.document if point.is_now(task.document) else snapshot
+        return TaskSnapshot(document=standing) if standing else None
+
+    return Reading(history.snapshots, lambda task: PointKey(task.key, point), show)
+
+
 def _existing_user(_task: "Task", document: Document | None) -> User:
     if document is None:
         raise Unauthenticated("The account that holds this task is gone.")
@@ -139,6 +178,17 @@ class Task(Node):
     )
     subtask_summary: SubtaskSummary = batched(
         _subtask_summary, "How many subtasks there are and how many are done.", reads=["ownerId"]
+    )
+
+    history: "TaskEventConnection" = batched(
+        _history,
+        "Its changes, oldest first, as far back as events are kept. `first` is 1..100; 20 when left out.",
+        reads=["ownerId"],
+    )
+    as_of: TaskSnapshot | None = batched(
+        _as_of,
+        "How it stood at that point; null before it existed, and where the events that would tell are no longer kept.",
+        reads=["ownerId", *SHOWN],
     )
 
     @derived("dueDate", "status", description="Whether it is due before now and neither DONE nor CANCELED.")
@@ -216,6 +266,107 @@ class TaskConnection:
     async def total_count(self) -> int:
         """One more query."""
         return await self.count()
+
+
+@strawberry.type(description="What a change did to one field.")
+class FieldChange:
+    """Values as the API shows them."""
+
+    field: str = strawberry.field(description="Name of the task's field; assigneeId and parentId hold global ids.")
+    before: JSON | None = strawberry.field(description="The value before; null for a new task.")
+    after: JSON | None = strawberry.field(description="The value after.")
+
+
+def _actor(_info: Info) -> Reading["TaskEvent"]:
+    return Reading(
+        accounts.users_by_id, lambda event: event.document["actorId"], lambda _event, user: User(document=user) if user else None
+    )
+
+
+@strawberry.type(description="One change of one task.")
+class TaskEvent(Node):
+    """Wraps a stored event; its position is known to who reads it from the log. What it is shown as is shared by its hearers."""
+
+    position: strawberry.Private[EventCursor]
+    renderings: strawberry.Private[dict[Any, Any]]
+    action: TaskAction = stored("action", "What happened.")
+    version: int = stored("version", "The task's version right after.")
+    occurred_at: datetime = stored("occurredAt", "When it happened.")
+    caused_by: str | None = stored("causedBy", "The idempotency key of the write, so that its author can drop the echo.")
+
+    actor: User | None = batched(_actor, "Who did it; null when that account is gone.", reads=["actorId"])
+
+    @strawberry.field(description="Opaque global id; the same event always has the same.")
+    def id(self) -> strawberry.ID:
+        """Holds the owner, which every query needs."""
+        return global_id(EVENT, self.document["_id"], self.document["ownerId"])
+
+    @strawberry.field(description="Position in the event log: pass it as `after` to go on from here.")
+    def cursor(self) -> EventCursor:
+        """Given by whoever read it from the log."""
+        return self.position
+
+    @strawberry.field(description="Global id of the task.")
+    def task_id(self) -> strawberry.ID:
+        """Also when the task is purged."""
+        return global_id(TASK, self.document["subjectId"], self.document["ownerId"])
+
+    @strawberry.field(description="The task as it was right after this event.")
+    def task(self) -> Task | None:
+        """From the event itself."""
+        return Task(document=self.document["snapshot"])
+
+    @strawberry.field(description="The fields that changed; of a new task, those that hold something.")
+    def changes(self) -> list[FieldChange]:
+        """In a fixed order of fields."""
+        owner_id = self.document["ownerId"]
+        return [
+            FieldChange(
+                field=change["field"],
+                before=_json(change["field"], change["before"], owner_id),
+                after=_json(change["field"], change["after"], owner_id),
+            )
+            for change in self.document["changes"]
+        ]
+
+
+@strawberry.type(description="An event in a page of the log.")
+class TaskEventEdge:
+    """With its place."""
+
+    node: TaskEvent = strawberry.field(description="The event.")
+
+    @strawberry.field(description="Its position in the log; pass it as `after`.")
+    def cursor(self) -> EventCursor:
+        """The event's own."""
+        return self.node.position
+
+
+@strawberry.type(description="A page of the event log, oldest first.")
+class TaskEventConnection:
+    """Wraps a page."""
+
+    page: strawberry.Private[LogPage]
+
+    @strawberry.field(description="The events of this page with their cursors.")
+    def edges(self) -> list[TaskEventEdge]:
+        """In order."""
+        return [TaskEventEdge(node=shown_event(event)) for event in self.page.events]
+
+    @strawberry.field(description="The events of this page.")
+    def nodes(self) -> list[TaskEvent]:
+        """In order."""
+        return [shown_event(event) for event in self.page.events]
+
+    @strawberry.field(description="Where this page stands in the log.")
+    def page_info(self) -> PageInfo:
+        """Its cursors are event cursors."""
+        return PageInfo(page=self.page)
+
+
+def shown_event(event: LoggedEvent) -> TaskEvent:
+    """An event as the API shows it."""
+    return TaskEvent(document=event.document, position=event.cursor, renderings=event.renderings)
 
 
 @strawberry.type(description="How many tasks have a status.")
@@ -420,3 +571,12 @@ def _payload(info: Info, payload: type[Payload], written: writes.Written) -> Pay
     # What was read before the write is older than the write.
     info.context.forget()
     return payload(task=Task(document=written.task), cursor=written.cursor)
+
+
+def _json(field: str, value: Any, owner_id: ObjectId) -> Any:
+    """A stored value as the API shows it."""
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, ObjectId):
+        return global_id(TASK, value, owner_id) if field == "parentId" else global_id(USER, value)
+    return TaskPriority(value).name if field == "priority" and value is not None else value
