@@ -28,7 +28,7 @@ ORDER = {
             "group_commit",
             "paging",
         ),
-        *("event_log", "change_tail", "event_hub", "migrate", "embedded"),
+        *("event_log", "idempotency", "change_tail", "event_hub", "migrate", "embedded"),
     ),
     "server": (
         *(
@@ -65,8 +65,9 @@ ORDER = {
         *("erasure", "writes", "cookies", "gate", "schema"),
     ),
     "tasks": (
-        *("model", "events", "orders", "criteria", "rules", "reads", "writes", "retention", "erasure"),
-        *("enums", "filters", "inputs", "schema", "event_schema"),
+        *("model", "events", "orders", "criteria", "rules", "refusals", "reads", "neighbours"),
+        *("work", "graph", "creation", "writes", "dependencies", "bulk", "retention", "erasure", "purge"),
+        *("enums", "filters", "inputs", "schema", "event_schema", "error_schema", "graph_schema", "bulk_schema"),
     ),
     "schema": (),
     "demo": (),
@@ -163,7 +164,7 @@ def shows_graphql(path: tuple[str, ...]) -> bool:
         case ("server", _):
             return True
         case (_, name):
-            return name in {"schema", "event_schema", "filters", "inputs"}
+            return name in {"filters", "inputs", "schema"} or name.endswith("_schema")
     return False
 
 

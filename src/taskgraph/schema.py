@@ -16,8 +16,9 @@ from taskgraph.server import scalars
 from taskgraph.server.fields import REPEATABLE
 from taskgraph.server.payloads import GenericError
 from taskgraph.server.relay import Node, NodeKey, parse_id
-from taskgraph.tasks import event_schema, filters
+from taskgraph.tasks import bulk_schema, event_schema, filters, graph_schema
 from taskgraph.tasks import schema as tasks
+from taskgraph.tasks.error_schema import DependencyCycle, VersionConflict
 from taskgraph.tasks.reads import TaskKey
 
 MAX_NODES = 100
@@ -57,7 +58,7 @@ class Query(NodeQuery, accounts.Query, tasks.Query):
 @strawberry.type(
     description="What can be changed. Whoever may act on a refusal finds it as data in the payload's `errors`; then nothing was written."
 )
-class Mutation(accounts.Mutation, tasks.Mutation):
+class Mutation(accounts.Mutation, tasks.Mutation, graph_schema.Mutation, bulk_schema.Mutation):
     """Joined from the domains."""
 
 
@@ -73,7 +74,7 @@ def build() -> strawberry.Schema:
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
-        types=[GenericError],
+        types=[GenericError, VersionConflict, DependencyCycle],
         config=scalars.configuration(),
     )
 

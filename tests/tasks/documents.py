@@ -71,10 +71,11 @@ def events_of(mongo: Documents, person: Person) -> list[dict[str, Any]]:
 
 @contextmanager
 def nothing_written(mongo: Documents) -> Iterator[None]:
-    """Fails when any task or event of anybody is there, gone or different afterwards."""
+    """Fails when any task, event, dependency or key of anybody is there, gone or different afterwards."""
+    collections = ["tasks", "events", "graphs", "dependencies", "idempotency"]
 
     def digest() -> Any:
-        return mongo.command("dbHash", collections=["tasks", "events", "graphs"])["collections"]
+        return mongo.command("dbHash", collections=collections)["collections"]
 
     before = digest()
     yield

@@ -4,10 +4,11 @@ A position is the cluster time of the commit and the index of the event in its t
 the same on every process, and in commit order. Events are generic here; what a change means is its domain's business.
 """
 
+import asyncio
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId, Timestamp
@@ -15,10 +16,14 @@ from odmantic import Field, Model
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from taskgraph.errors import BadUserInput
-from taskgraph.storage import base64url
+from taskgraph.storage import base64url, clock
 from taskgraph.storage.mongo import Database, Document, Session
 
 COLLECTION = "events"
+POSITION = struct.Struct(">IIH")
+# An event is written before its position can be known; that is added shortly after the commit.
+POSITION_SECONDS = 2.0
+POSITION_WAIT_SECONDS = 0.02
 
 
 def _indexes() -> list[Any]:
@@ -80,6 +85,21 @@ class LoggedEvent:
     cursor: EventCursor
     document: Document
     renderings: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+
+async def cursor_of(db: Database, event_id: ObjectId) -> EventCursor | None:
+    """The position of a stored event, once it is known: waits until the event is POSITION_SECONDS old, then None."""
+    wait_seconds = POSITION_WAIT_SECONDS
+    while True:
+        stored = await db[COLLECTION].find_one({"_id": event_id}, {"position": 1, "occurredAt": 1})
+        if stored is None:
+            return None
+        if (position := stored.get("position")) is not None:
+            return EventCursor(*POSITION.unpack(position))
+        if clock.now() > stored["occurredAt"] + timedelta(seconds=POSITION_SECONDS):
+            return None
+        await asyncio.sleep(wait_seconds)
+        wait_seconds *= 2
 
 
 async def append(db: Database, session: Session, events: Sequence[Event]) -> None:

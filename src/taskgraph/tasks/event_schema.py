@@ -33,6 +33,8 @@ described(
     UPDATED="Some of its fields changed.",
     DELETED="It was deleted; it can be restored for 30 days.",
     RESTORED="It was brought back.",
+    DEPENDENCY_ADDED="It has to wait for another task, see `blockedBy` in the changes.",
+    DEPENDENCY_REMOVED="It no longer waits for another task: the dependency was removed, or that task deleted.",
 )
 
 
@@ -40,7 +42,9 @@ described(
 class FieldChange:
     """Values as the API shows them."""
 
-    field: str = strawberry.field(description="Name of the task's field; assigneeId and parentId hold global ids.")
+    field: str = strawberry.field(
+        description="Name of the task's field; assigneeId, parentId and blockedBy hold global ids. A change of blockedBy is about one blocker."
+    )
     before: JSON | None = strawberry.field(description="The value before; null for a new task.")
     after: JSON | None = strawberry.field(description="The value after.")
 
@@ -190,5 +194,5 @@ def _json(field: str, value: Any, owner_id: ObjectId) -> Any:
     if isinstance(value, datetime):
         return rfc3339(value)
     if isinstance(value, ObjectId):
-        return global_id(TASK, value, owner_id) if field == "parentId" else global_id(USER, value)
+        return global_id(TASK, value, owner_id) if field in {"parentId", "blockedBy"} else global_id(USER, value)
     return TaskPriority(value).name if field == "priority" and value is not None else value

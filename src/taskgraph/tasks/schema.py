@@ -19,13 +19,15 @@ from taskgraph.storage import paging
 from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.mongo import Document, Projection
 from taskgraph.storage.paging import Page, Window, encode_cursor
-from taskgraph.tasks import orders, reads, retention, writes
+from taskgraph.tasks import neighbours, orders, reads, retention, writes
 from taskgraph.tasks.criteria import Criteria
 from taskgraph.tasks.enums import TaskPriority, TaskStatus
 from taskgraph.tasks.filters import MAX_TEXT_CHARACTERS, TASK, TaskFilter, TaskOrder, criteria_of, order_of
-from taskgraph.tasks.inputs import CreateTaskInput, DeleteTaskInput, RestoreTaskInput, UpdateTaskInput
+from taskgraph.tasks.inputs import CreateTaskInput, DeleteTaskInput, RestoreTaskInput, UpdateTaskInput, key_of, task_id_of
 from taskgraph.tasks.model import is_overdue
+from taskgraph.tasks.neighbours import Neighbours, NeighboursKey, Side
 from taskgraph.tasks.reads import PageKey, SubtaskCountKey, SubtasksKey, TaskKey
+from taskgraph.tasks.work import Written
 
 Payload = TypeVar("Payload", bound="TaskPayload")
 First = Annotated[
@@ -34,6 +36,9 @@ First = Annotated[
 Last = Annotated[int | None, strawberry.argument(description="How many from the end: 1 to 100. Not together with first.")]
 After = Annotated[str | None, strawberry.argument(description="Only what comes after this cursor of the same ordering.")]
 Before = Annotated[str | None, strawberry.argument(description="Only what comes before this cursor of the same ordering.")]
+LinkedFirst = Annotated[int | None, strawberry.argument(description="How many from the start: 1 to 100; 20 when left out.")]
+LinkedAfter = Annotated[str | None, strawberry.argument(description="Only what comes after this cursor of such a list.")]
+OpenOnly = Annotated[bool | None, strawberry.argument(description="Only those that are TODO or IN_PROGRESS.")]
 Filter = Annotated[TaskFilter | None, strawberry.argument(description="Which tasks; all that are not deleted when left out.")]
 OrderBy = Annotated[TaskOrder | None, strawberry.argument(description="In which order; newest first when left out.")]
 
@@ -94,6 +99,28 @@ def _subtask_summary(_info: Info) -> Reading["Task"]:
     )
 
 
+def _blocked_by(
+    _info: Info, *, open_only: OpenOnly = False, first: LinkedFirst = None, after: LinkedAfter = None
+) -> Reading["Task"]:
+    return _neighbours(
+        Side.BLOCKERS, open_only=bool(open_only), window=paging.window(orders.LINKED_FIRST, first=first, after=after)
+    )
+
+
+def _blocks(_info: Info, *, open_only: OpenOnly = False, first: LinkedFirst = None, after: LinkedAfter = None) -> Reading["Task"]:
+    return _neighbours(Side.BLOCKED, open_only=bool(open_only), window=paging.window(orders.LINKED_FIRST, first=first, after=after))
+
+
+def _neighbours(side: Side, *, open_only: bool, window: Window) -> Reading["Task"]:
+    def show(_task: "Task", found: Neighbours) -> TaskConnection:
+        async def total() -> int:
+            return found.total
+
+        return TaskConnection(page=found.page, count=total)
+
+    return Reading(neighbours.neighbours, lambda task: NeighboursKey(task.key, side, open_only, window), show)
+
+
 def _existing_user(_task: "Task", document: Document | None) -> User:
     if document is None:
         raise Unauthenticated("The account that holds this task is gone.")
@@ -140,6 +167,18 @@ class Task(Node):
     subtask_summary: SubtaskSummary = batched(
         _subtask_summary, "How many subtasks there are and how many are done.", reads=["ownerId"]
     )
+
+    blocked_by: "TaskConnection" = batched(
+        _blocked_by, "The tasks that this one waits for, at most 100, in the order in which they were added.", reads=["ownerId"]
+    )
+    blocks: "TaskConnection" = batched(
+        _blocks, "The tasks that wait for this one, at most 100, in the order in which they were added.", reads=["ownerId"]
+    )
+
+    @derived("openBlockers", description="Whether it waits for a task that is TODO or IN_PROGRESS.")
+    def is_blocked(self) -> bool:
+        """Tasks from before there were dependencies have no counter."""
+        return bool(self.document.get("openBlockers"))
 
     @derived("dueDate", "status", description="Whether it is due before now and neither DONE nor CANCELED.")
     def is_overdue(self, info: Info) -> bool:
@@ -350,8 +389,8 @@ class Mutation:
     @refusals_as_errors(CreateTaskPayload)
     async def create_task(self, info: Info, input: Annotated[CreateTaskInput, INPUT]) -> CreateTaskPayload:
         """One transaction: task and event."""
-        commits, viewer = info.context.resources[GroupCommit], info.context.viewer
-        written = await writes.create_task(commits, viewer.id, input.fields(), caused_by=input.idempotency_key)
+        commits, viewer, draft = info.context.resources[GroupCommit], info.context.viewer, input.draft("input")
+        written = await writes.create_task(commits, viewer.id, draft, key=key_of(viewer.id, "createTask", input))
         return _payload(info, CreateTaskPayload, written)
 
     @strawberry.mutation(
@@ -360,28 +399,31 @@ class Mutation:
     @refusals_as_errors(UpdateTaskPayload)
     async def update_task(self, info: Info, input: Annotated[UpdateTaskInput, INPUT]) -> UpdateTaskPayload:
         """One transaction: task and event."""
+        viewer = info.context.viewer
         written = await writes.update_task(
             info.context.resources[GroupCommit],
-            info.context.viewer.id,
-            _task_id(input.id),
+            viewer.id,
+            task_id_of(input.id),
             input.patch.patch(),
             expected_version=input.expected_version,
-            caused_by=input.idempotency_key,
+            ignore_blockers=bool(input.ignore_blockers),
+            key=key_of(viewer.id, "updateTask", input),
         )
         return _payload(info, UpdateTaskPayload, written)
 
     @strawberry.mutation(
-        description="Deletes a task; it can be restored for 30 days. Its subtasks stay. Deleting it again changes nothing."
+        description="Deletes a task; it can be restored for 30 days, without its dependencies. Its subtasks stay. Deleting it again changes nothing."
     )
     @refusals_as_errors(DeleteTaskPayload)
     async def delete_task(self, info: Info, input: Annotated[DeleteTaskInput, INPUT]) -> DeleteTaskPayload:
         """One transaction: task and event."""
+        viewer = info.context.viewer
         written = await writes.delete_task(
             info.context.resources[GroupCommit],
-            info.context.viewer.id,
-            _task_id(input.id),
+            viewer.id,
+            task_id_of(input.id),
             expected_version=input.expected_version,
-            caused_by=input.idempotency_key,
+            key=key_of(viewer.id, "deleteTask", input),
         )
         return _payload(info, DeleteTaskPayload, written)
 
@@ -389,12 +431,9 @@ class Mutation:
     @refusals_as_errors(RestoreTaskPayload)
     async def restore_task(self, info: Info, input: Annotated[RestoreTaskInput, INPUT]) -> RestoreTaskPayload:
         """One transaction: task and event."""
-        viewer, key = info.context.viewer, input.idempotency_key
-        return _payload(
-            info,
-            RestoreTaskPayload,
-            await writes.restore_task(info.context.resources[GroupCommit], viewer.id, _task_id(input.id), caused_by=key),
-        )
+        commits, viewer, task_id = info.context.resources[GroupCommit], info.context.viewer, task_id_of(input.id)
+        written = await writes.restore_task(commits, viewer.id, task_id, key=key_of(viewer.id, "restoreTask", input))
+        return _payload(info, RestoreTaskPayload, written)
 
 
 async def _page(info: Info, viewer_id: ObjectId, criteria: Criteria, window: Window) -> Page:
@@ -409,14 +448,8 @@ async def find_task(context: Context, key: TaskKey, projection: Projection = Non
     return Task(document=document) if document else None
 
 
-def _task_id(text: str) -> ObjectId:
-    task_id = parse_id_of(TASK, text)
-    if task_id is None:
-        raise writes.TaskNotFound
-    return task_id
-
-
-def _payload(info: Info, payload: type[Payload], written: writes.Written) -> Payload:
+def _payload(info: Info, payload: type[Payload], written: Written) -> Payload:
     # What was read before the write is older than the write.
     info.context.forget()
-    return payload(task=Task(document=written.task), cursor=written.cursor)
+    (task,) = written.tasks
+    return payload(task=Task(document=task) if task else None, cursor=written.cursor, replayed=written.replayed)
