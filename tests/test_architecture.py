@@ -28,7 +28,17 @@ ORDER = {
             "group_commit",
             "paging",
         ),
-        *("expiry", "event_log", "stored_events", "change_tail", "event_positions", "event_hub", "migrate", "embedded"),
+        *(
+            "expiry",
+            "event_log",
+            "stored_events",
+            "idempotency",
+            "change_tail",
+            "event_positions",
+            "event_hub",
+            "migrate",
+            "embedded",
+        ),
     ),
     "server": (
         *(
@@ -65,8 +75,9 @@ ORDER = {
         *("erasure", "writes", "cookies", "gate", "schema"),
     ),
     "tasks": (
-        *("model", "events", "orders", "criteria", "rules", "reads", "history", "writes", "retention", "erasure"),
-        *("enums", "filters", "inputs", "history_schema", "schema", "event_schema"),
+        *("model", "events", "orders", "criteria", "rules", "refusals", "reads", "history", "neighbours"),
+        *("work", "graph", "creation", "writes", "dependencies", "bulk", "retention", "erasure", "purge"),
+        *("enums", "filters", "inputs", "history_schema", "schema", "event_schema", "error_schema", "graph_schema", "bulk_schema"),
     ),
     "schema": (),
     "demo": (),
@@ -163,7 +174,7 @@ def shows_graphql(path: tuple[str, ...]) -> bool:
         case ("server", _):
             return True
         case (_, name):
-            return name in {"schema", "event_schema", "history_schema", "filters", "inputs"}
+            return name in {"filters", "inputs", "schema"} or name.endswith("_schema")
     return False
 
 

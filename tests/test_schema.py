@@ -33,7 +33,8 @@ enum TaskPriority { LOW MEDIUM HIGH URGENT }
 enum TaskOrderField { CREATED_AT UPDATED_AT DUE_DATE PRIORITY TITLE }
 enum OrderDirection { ASC DESC }
 enum Tier { FREE PREMIUM }
-enum TaskAction { CREATED UPDATED DELETED RESTORED }
+enum TaskAction { CREATED UPDATED DELETED RESTORED DEPENDENCY_ADDED DEPENDENCY_REMOVED }
+enum BulkMode { ALL_OR_NOTHING BEST_EFFORT }
 enum ErrorCode {
   INVALID REQUIRED TOO_LONG NOT_FOUND FORBIDDEN EMAIL_TAKEN BAD_CREDENTIALS TOKEN_REUSED
   VERSION_CONFLICT DEPENDENCY_CYCLE BLOCKED IDEMPOTENCY_KEY_REUSED LIMIT_EXCEEDED RATE_LIMITED
@@ -72,6 +73,9 @@ type Task implements Node {
   isOverdue: Boolean!
   viewerCanUpdate: Boolean!
   viewerCanDelete: Boolean!
+  isBlocked: Boolean!
+  blockedBy(openOnly: Boolean = false, first: Int, after: String): TaskConnection!
+  blocks(openOnly: Boolean = false, first: Int, after: String): TaskConnection!
 }
 type SubtaskSummary { total: Int! done: Int! }
 type TaskEdge { cursor: String! node: Task! score: Float }
@@ -92,7 +96,7 @@ input TaskFilter {
   status: StatusFilter priority: PriorityFilter labels: LabelFilter title: StringFilter
   assigneeId: IDFilter parentId: IDFilter
   dueDate: DateTimeFilter createdAt: DateTimeFilter updatedAt: DateTimeFilter completedAt: DateTimeFilter
-  isOverdue: Boolean includeDeleted: Boolean
+  isOverdue: Boolean includeDeleted: Boolean isBlocked: Boolean
 }
 
 type Query {
@@ -120,7 +124,33 @@ type Mutation {
   updateTask(input: UpdateTaskInput!): UpdateTaskPayload!
   deleteTask(input: DeleteTaskInput!): DeleteTaskPayload!
   restoreTask(input: RestoreTaskInput!): RestoreTaskPayload!
+  addDependency(input: DependencyInput!): DependencyPayload!
+  removeDependency(input: DependencyInput!): DependencyPayload!
+  bulkCreateTasks(input: BulkCreateTasksInput!): BulkTasksPayload!
+  bulkUpdateTasks(input: BulkUpdateTasksInput!): BulkTasksPayload!
+  bulkDeleteTasks(input: BulkDeleteTasksInput!): BulkTasksPayload!
 }
+
+type VersionConflict implements UserError {
+  code: ErrorCode! message: String! path: [String!] current: Task! conflictingFields: [String!]!
+}
+type DependencyCycle implements UserError { code: ErrorCode! message: String! path: [String!] cycle: [Task!]! }
+type DependencyPayload implements MutationPayload {
+  errors: [UserError!]! cursor: EventCursor replayed: Boolean!
+  blocker: Task blocked: Task
+}
+type BulkTaskResult { index: Int! ref: String task: Task errors: [UserError!]! }
+type BulkTasksPayload implements MutationPayload {
+  errors: [UserError!]! cursor: EventCursor replayed: Boolean!
+  results: [BulkTaskResult!]! matchedCount: Int! changedCount: Int!
+}
+input DependencyInput { blockerId: ID! blockedId: ID! idempotencyKey: String }
+input TaskSelector @oneOf { ids: [ID!] filter: TaskFilter }
+input BulkCreateTasksInput { tasks: [CreateTaskInput!]! mode: BulkMode = ALL_OR_NOTHING idempotencyKey: String }
+input BulkUpdateTasksInput {
+  where: TaskSelector! patch: TaskPatch! mode: BulkMode = ALL_OR_NOTHING dryRun: Boolean = false idempotencyKey: String
+}
+input BulkDeleteTasksInput { where: TaskSelector! mode: BulkMode = ALL_OR_NOTHING dryRun: Boolean = false idempotencyKey: String }
 
 type RegisterPayload implements MutationPayload {
   errors: [UserError!]! cursor: EventCursor replayed: Boolean!
@@ -153,10 +183,10 @@ input RevokeSessionInput { id: ID! }
 input ChangePasswordInput { currentPassword: String! newPassword: String! }
 input UpdateProfileInput { name: String email: String }
 input DeleteAccountInput { password: String! }
-input TaskRef @oneOf { id: ID }
+input TaskRef @oneOf { id: ID ref: String }
 input CreateTaskInput {
   title: String! description: String = "" status: TaskStatus = TODO priority: TaskPriority = MEDIUM labels: [String!]
-  dueDate: DateTime assigneeId: ID parent: TaskRef idempotencyKey: String
+  dueDate: DateTime assigneeId: ID parent: TaskRef blockedBy: [TaskRef!] ref: String idempotencyKey: String
 }
 input TaskPatch {
   title: String description: String status: TaskStatus priority: TaskPriority dueDate: DateTime

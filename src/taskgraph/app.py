@@ -48,6 +48,7 @@ from taskgraph.storage.redis import Redis
 from taskgraph.storage.stored_events import StoredEvents
 from taskgraph.storage.versions import Versions
 from taskgraph.tasks import erasure, retention
+from taskgraph.tasks.purge import PurgedEdges
 
 PATH = "/graphql"
 GARBAGE_THRESHOLD = 20_000
@@ -71,7 +72,8 @@ def create_app(settings: Settings) -> ASGIApp:
     plans = Plans(schema.build()) if settings.compiled_execution == "on" else None
     executor = Executor(schema.build(), plans, has_introspection=settings.has_introspection)
     responses = ResponseCache(schema.build(), executor, versions, seconds=settings.response_cache_seconds)
-    tail = ChangeTail(db, [hub.subscription, positions.subscription, live.subscription, *responses.subscriptions])
+    subscriptions = [hub.subscription, positions.subscription, live.subscription, PurgedEdges(db).subscription]
+    tail = ChangeTail(db, [*subscriptions, *responses.subscriptions])
     limits = DocumentLimits(settings.max_depth, settings.max_aliases, settings.max_tokens)
     documents = Documents(schema.build(), limits, has_introspection=settings.has_introspection)
     over_http, over_websocket = _endpoints(resources, documents, executor, responses)

@@ -4,9 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
-
-from bson import ObjectId
 
 from taskgraph.accounts import reads, sessions
 from taskgraph.accounts import writes as accounts
@@ -18,6 +15,7 @@ from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.mongo import Database, Document
 from taskgraph.storage.versions import Versions
 from taskgraph.tasks import writes as tasks
+from taskgraph.tasks.creation import Draft
 from taskgraph.tasks.model import TaskPriority, TaskStatus
 
 PASSWORD = "taskgraph demo"  # noqa: S105 - printed at every start
@@ -90,10 +88,6 @@ async def _make_tasks(db: Database, user: Document) -> None:
             "dueDate": due,
             "assigneeId": user["_id"],
         }
-        parent = await tasks.create_task(commits, user["_id"], given)
+        made = await tasks.create_task(commits, user["_id"], Draft(given))
         for part in parts:
-            await tasks.create_task(commits, user["_id"], _part(part, parent.task["_id"]))
-
-
-def _part(title: str, parent_id: ObjectId) -> dict[str, Any]:
-    return {"title": title, "priority": TaskPriority.MEDIUM, "parentId": parent_id}
+            await tasks.create_task(commits, user["_id"], Draft({"title": part}, parent=made.task["_id"]))

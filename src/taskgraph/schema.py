@@ -17,8 +17,9 @@ from taskgraph.server.fields import REPEATABLE
 from taskgraph.server.payloads import GenericError
 from taskgraph.server.relay import Node, NodeKey, parse_id
 from taskgraph.storage import stored_events
-from taskgraph.tasks import event_schema, filters, history
+from taskgraph.tasks import bulk_schema, event_schema, filters, graph_schema, history
 from taskgraph.tasks import schema as tasks
+from taskgraph.tasks.error_schema import DependencyCycle, VersionConflict
 from taskgraph.tasks.history import EventKey
 from taskgraph.tasks.reads import TaskKey
 
@@ -59,7 +60,7 @@ class Query(NodeQuery, accounts.Query, tasks.Query, event_schema.Query):
 @strawberry.type(
     description="What can be changed. Whoever may act on a refusal finds it as data in the payload's `errors`; then nothing was written."
 )
-class Mutation(accounts.Mutation, tasks.Mutation):
+class Mutation(accounts.Mutation, tasks.Mutation, graph_schema.Mutation, bulk_schema.Mutation):
     """Joined from the domains."""
 
 
@@ -75,7 +76,7 @@ def build() -> strawberry.Schema:
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
-        types=[GenericError],
+        types=[GenericError, VersionConflict, DependencyCycle],
         config=scalars.configuration(),
     )
 

@@ -32,6 +32,7 @@ from taskgraph.server.relay import global_id
 from taskgraph.storage import migrate, mongo
 from taskgraph.storage.event_hub import EventHub
 from taskgraph.storage.group_commit import GroupCommit
+from taskgraph.storage.idempotency import Key
 from taskgraph.storage.merged_reads import MergedReads
 from taskgraph.storage.mongo import Database, Document, Projection
 from taskgraph.storage.stored_events import StoredEvents
@@ -315,7 +316,8 @@ async def _prepare(db: Database, made: Any) -> None:
     commits = GroupCommit(db, Versions(db))
     for task in await db["tasks"].find({}).limit(20).to_list():
         patch = Patch({"title": f"{task['title']}, once more", "dueDate": None}, add_labels=["changed"])
-        await task_writes.update_task(commits, task["ownerId"], task["_id"], patch, caused_by="key")
+        key = Key(task["ownerId"], f"key of {task['_id']}", b"")
+        await task_writes.update_task(commits, task["ownerId"], task["_id"], patch, key=key)
     await give_positions(db)
 
 

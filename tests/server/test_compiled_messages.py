@@ -27,11 +27,13 @@ from taskgraph.storage.change_tail import Change
 from taskgraph.storage.event_hub import EventHub
 from taskgraph.storage.event_log import EventCursor
 from taskgraph.storage.group_commit import GroupCommit
+from taskgraph.storage.idempotency import Key
 from taskgraph.storage.merged_reads import MergedReads
 from taskgraph.storage.mongo import Database
 from taskgraph.storage.stored_events import StoredEvents
 from taskgraph.storage.versions import Versions
-from taskgraph.tasks import writes
+from taskgraph.tasks import dependencies, writes
+from taskgraph.tasks.creation import Draft
 from taskgraph.tasks.model import TaskPriority, TaskStatus
 from taskgraph.tasks.writes import Patch
 from tests.conftest import MakeSettings
@@ -43,8 +45,8 @@ from tests.server.test_compiled_execution import CORE, LIMITS, SCHEMA, exhaustiv
 START = 1000
 NOW = datetime.fromisoformat("2031-01-01T10:00:00")
 POSITIONS = {"before all events": EventCursor(START, 0), "long ago": EventCursor(START - 1, 0)}
-# A checkpoint and the six events, or a gap alone.
-MESSAGES = {"before all events": 7, "long ago": 1}
+# A checkpoint and the ten events, or a gap alone.
+MESSAGES = {"before all events": 11, "long ago": 1}
 FAULTS = ["no users", "failing users", "failing subtasks", "short titles"]
 
 
@@ -150,15 +152,24 @@ async def _prepared(made: Settings) -> tuple[Database, Viewer]:
     await seed.fill(db, made, users=1, tasks_per_user=5, tokens=None, password=None)
     (user,) = await db["users"].find({}).to_list()
     commits = GroupCommit(db, Versions(db))
-    parent = (await writes.create_task(commits, user["_id"], {"title": "parent", "priority": TaskPriority.LOW})).task
-    given = {"title": "child", "priority": TaskPriority.HIGH, "parentId": parent["_id"], "assigneeId": user["_id"], "dueDate": NOW}
-    child = (await writes.create_task(commits, user["_id"], given, caused_by="key")).task
+    parent = (await writes.create_task(commits, user["_id"], Draft({"title": "parent", "priority": TaskPriority.LOW}))).task
+    given = {"title": "child", "priority": TaskPriority.HIGH, "assigneeId": user["_id"], "dueDate": NOW}
+    key = Key(user["_id"], "key", b"digest")
+    child = (await writes.create_task(commits, user["_id"], Draft(given, parent["_id"]), key=key)).task
+    other = (await writes.create_task(commits, user["_id"], Draft({"title": "other"}))).task
+    await dependencies.add_dependency(commits, user["_id"], blocker_id=other["_id"], blocked_id=child["_id"])
     await writes.update_task(
-        commits, user["_id"], child["_id"], Patch({"status": TaskStatus.DONE, "dueDate": None}, add_labels=["a"])
+        commits,
+        user["_id"],
+        child["_id"],
+        Patch({"status": TaskStatus.DONE, "dueDate": None}, add_labels=["a"]),
+        ignore_blockers=True,
     )
     await writes.update_task(commits, user["_id"], parent["_id"], Patch({"description": "with one child"}))
     await writes.delete_task(commits, user["_id"], child["_id"])
     await writes.restore_task(commits, user["_id"], child["_id"])
+    await dependencies.add_dependency(commits, user["_id"], blocker_id=other["_id"], blocked_id=child["_id"])
+    await dependencies.remove_dependency(commits, user["_id"], blocker_id=other["_id"], blocked_id=child["_id"])
     await give_positions(db)
     return db, Viewer(user["_id"], ObjectId())
 

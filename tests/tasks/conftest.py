@@ -18,6 +18,7 @@ def account(server: Server) -> Iterator[Person]:
 
 @pytest.fixture
 def ada(server: Server, account: Person) -> Person:
-    for collection, member in (("tasks", "ownerId"), ("events", "ownerId"), ("graphs", "_id")):
+    of_owner = {"tasks": "ownerId", "events": "ownerId", "dependencies": "ownerId", "graphs": "_id", "idempotency": "_id.ownerId"}
+    for collection, member in of_owner.items():
         server.mongo[collection].delete_many({member: oid(account.id)})
     return account

@@ -72,12 +72,13 @@ def events_of(mongo: Documents, person: Person) -> list[dict[str, Any]]:
 
 @contextmanager
 def nothing_written(mongo: Documents) -> Iterator[None]:
-    """Fails when any task or event of anybody is there, gone or different afterwards."""
+    """Fails when any task, event, dependency or key of anybody is there, gone or different afterwards."""
+    collections = ["tasks", "events", "graphs", "dependencies", "idempotency"]
 
     def digest() -> Any:
         # An event is written once more, with its position, shortly after the write that it tells of.
         assert eventually(lambda: mongo["events"].count_documents({"position": None}) == 0)
-        return mongo.command("dbHash", collections=["tasks", "events", "graphs"])["collections"]
+        return mongo.command("dbHash", collections=collections)["collections"]
 
     before = digest()
     yield

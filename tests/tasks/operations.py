@@ -1,14 +1,17 @@
 """The root fields of tasks as a client calls them; a function fails the test when the answer is not of the kind it gives."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.people import Person
 
 FIELDS = """
   id title description status priority labels dueDate version createdAt updatedAt completedAt deletedAt expiresAt
-  isOverdue viewerCanUpdate viewerCanDelete owner { id } creator { id } assignee { id } parent { id }
+  isOverdue isBlocked viewerCanUpdate viewerCanDelete owner { id } creator { id } assignee { id } parent { id }
 """
+# The types of problems that have more to tell than a code.
+PROBLEMS = {"VERSION_CONFLICT": "VersionConflict", "DEPENDENCY_CYCLE": "DependencyCycle"}
 PAGE = "pageInfo { hasNextPage hasPreviousPage startCursor endCursor } edges { cursor node { id title } }"
 ARGUMENTS = "filter: $filter, orderBy: $orderBy, first: $first, after: $after, last: $last, before: $before"
 VARIABLES = "$filter: TaskFilter, $orderBy: TaskOrder, $first: Int, $after: String, $last: Int, $before: String"
@@ -52,7 +55,9 @@ def problems(payload: Any) -> list[tuple[str, list[str] | None]]:
     """Code and path of each error of a payload that has nothing else."""
     assert payload["errors"] != []
     assert (payload["task"], payload["cursor"], payload["replayed"]) == (None, None, False)
-    assert {each["__typename"] for each in payload["errors"]} == {"GenericError"}
+    assert [each["__typename"] for each in payload["errors"]] == [
+        PROBLEMS.get(each["code"], "GenericError") for each in payload["errors"]
+    ]
     return [(each["code"], each["path"]) for each in payload["errors"]]
 
 
@@ -91,3 +96,52 @@ def titles(person: Person, **arguments: Any) -> list[str]:
 def ids(connection: Any) -> list[str]:
     """Of the page, in order."""
     return [edge["node"]["id"] for edge in connection["edges"]]
+
+
+def together(calls: Sequence[Any]) -> list[Any]:
+    """What the calls give, all of them begun at the same moment."""
+    barrier, answers = threading.Barrier(len(calls)), [None] * len(calls)
+
+    def run(number: int) -> None:
+        barrier.wait(timeout=10)
+        answers[number] = calls[number]()
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert None not in answers
+    return answers
+
+
+def errors(payload: Any) -> list[tuple[str, list[str] | None]]:
+    """Code and path of each error."""
+    return [(each["code"], each["path"]) for each in payload["errors"]]
+
+
+def edge(person: Person, field: str, blocker: Any, blocked: Any, *, key: str | None = None) -> Any:
+    """The payload of addDependency or removeDependency."""
+    ends = "blocker { id version isBlocked } blocked { id version isBlocked }"
+    shown = f"cursor replayed errors {{ __typename code path ... on DependencyCycle {{ cycle {{ title }} }} }} {ends}"
+    document = f"mutation($input: DependencyInput!) {{ {field}(input: $input) {{ {shown} }} }}"
+    given = {"blockerId": blocker["id"], "blockedId": blocked["id"], "idempotencyKey": key}
+    return data(person, document, {"input": given})[field]
+
+
+def block(person: Person, blocker: Any, blocked: Any) -> Any:
+    """The blocked task, now waiting for the blocker."""
+    payload = edge(person, "addDependency", blocker, blocked)
+    assert payload["errors"] == []
+    return payload["blocked"]
+
+
+def bulk(person: Person, field: str, given: Mapping[str, Any]) -> Any:
+    """The payload of one of the three bulk mutations."""
+    kind = f"{field[0].upper()}{field[1:]}Input"
+    shown = "errors { __typename code path ... on DependencyCycle { cycle { title } } }"
+    results = f"results {{ index ref task {{ {FIELDS} blockedBy {{ nodes {{ title }} }} }} {shown} }}"
+    document = (
+        f"mutation($input: {kind}!) {{ {field}(input: $input) {{ cursor replayed matchedCount changedCount {shown} {results} }} }}"
+    )
+    return data(person, document, {"input": given})[field]

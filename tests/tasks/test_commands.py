@@ -44,17 +44,23 @@ LISTS = {
     "Query.searchTasks",
     "Query.searchTasks.history",
     "Query.searchTasks.history.changes",
+    "Query.searchTasks.blockedBy",
+    "Query.searchTasks.blocks",
     "Query.searchTasks.subtasks",
     "Query.sessions",
     "Query.taskEvents",
     "Query.taskEvents.changes",
     "Query.taskEvents.task.history",
+    "Query.taskEvents.task.blockedBy",
+    "Query.taskEvents.task.blocks",
     "Query.taskEvents.task.subtasks",
     "Query.taskStats.byPriority",
     "Query.taskStats.byStatus",
     "Query.tasks",
     "Query.tasks.history",
     "Query.tasks.history.changes",
+    "Query.tasks.blockedBy",
+    "Query.tasks.blocks",
     "Query.tasks.subtasks",
 }
 
@@ -367,4 +373,4 @@ def test_a_refused_write_sends_nothing_or_takes_it_back(application: Watched, ad
     with application.watch() as commands:
         update(ada, created, version=7, title="Changed")
     # Whoever hears of a version must not be shown an older one that was kept.
-    assert names(commands) == ["find tasks", "abortTransaction", "update versions"]
+    assert names(commands) == ["find tasks", "find events", "abortTransaction", "update versions"]

@@ -10,7 +10,7 @@ from pymongo import IndexModel, MongoClient
 
 from taskgraph.accounts.model import Session, User
 from taskgraph.storage.event_log import Event
-from taskgraph.tasks.model import Task
+from taskgraph.tasks.model import Dependency, Task
 from tests.conftest import Documents, MakeSettings, Someone, migrated, served
 from tests.tasks.operations import create, done, read, update
 
@@ -85,7 +85,7 @@ def test_expires_at_is_null_where_completed_tasks_are_kept(someone: Someone) -> 
     assert (task["completedAt"] is None, task["expiresAt"]) == (False, None)
 
 
-@pytest.mark.parametrize("model", [User, Session, Task, Event])
+@pytest.mark.parametrize("model", [User, Session, Task, Dependency, Event])
 def test_the_declared_indexes_are_those_that_migrations_make(database: Documents, model: type[Model]) -> None:
     name = model.__collection__
     declared = database[f"{name}_as_declared"]

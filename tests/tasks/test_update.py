@@ -1,7 +1,5 @@
 """updateTask: what a patch keeps, clears and refuses, versions, and parents that never close a loop."""
 
-import threading
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +9,7 @@ from taskgraph.storage import clock
 from tests.conftest import Documents, Server, Someone
 from tests.people import Person
 from tests.tasks.documents import LONG_AGO, events_of, nothing_written, oid, shown_id, task, tasks_of
-from tests.tasks.operations import create, delete, done, mutate, mutation, problems, read, refusal, update
+from tests.tasks.operations import create, delete, done, mutate, mutation, problems, read, refusal, together, update
 
 FULL: dict[str, Any] = {
     "description": "Two pages",
@@ -308,7 +306,7 @@ def test_racing_subtasks_of_one_parent_are_all_created(server: Server, ada: Pers
     assert [each["parentId"] for each in tasks_of(server.mongo, ada)] == [None] + [oid(parent["id"])] * 6
 
 
-def test_ignore_blockers_changes_nothing_yet(ada: Person, full: Any) -> None:
+def test_ignoring_blockers_that_are_not_there_changes_nothing(ada: Person, full: Any) -> None:
     given = {"id": full["id"], "patch": {"status": "DONE"}, "ignoreBlockers": True}
     assert done(mutate(ada, "updateTask", given))["status"] == "DONE"
 
@@ -316,23 +314,6 @@ def test_ignore_blockers_changes_nothing_yet(ada: Person, full: Any) -> None:
 def test_what_is_kept_is_the_same_after_many_changes(ada: Person, full: Any) -> None:
     after = done(update(ada, full, title="Read", status="DONE", priority="LOW", labels=[], dueDate=None, assigneeId=None))
     assert {name: after[name] for name in UNTOUCHED} == {name: full[name] for name in UNTOUCHED}
-
-
-def together(calls: Sequence[Any]) -> list[Any]:
-    """What the calls give, all of them begun at the same moment."""
-    barrier, answers = threading.Barrier(len(calls)), [None] * len(calls)
-
-    def run(number: int) -> None:
-        barrier.wait(timeout=10)
-        answers[number] = calls[number]()
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(calls))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-    assert None not in answers
-    return answers
 
 
 def chained(mongo: Documents, owner: Person, length: int) -> list[str]:

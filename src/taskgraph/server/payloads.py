@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import strawberry
 
@@ -86,8 +86,9 @@ def refusals_as_errors(
     return decorate
 
 
-def shown(problem: Problem) -> Any:
-    """A problem as data."""
+@functools.singledispatch
+def shown(problem: Problem) -> UserError:
+    """A problem as data. A domain registers how it shows those of its problems that have more to tell."""
     return GenericError(
         code=problem.code,
         message=problem.message,

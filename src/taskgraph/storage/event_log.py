@@ -5,10 +5,11 @@ commit order. It is known only after the commit, so event_positions adds it to t
 here; what a change means is its domain's business.
 """
 
+import asyncio
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId, Timestamp
@@ -16,7 +17,7 @@ from odmantic import Field, Model
 from pymongo import ASCENDING, IndexModel
 
 from taskgraph.errors import BadUserInput
-from taskgraph.storage import base64url
+from taskgraph.storage import base64url, clock
 from taskgraph.storage.mongo import Database, Document, Session
 
 COLLECTION = "events"
@@ -24,6 +25,8 @@ COLLECTION = "events"
 ORIGIN = ObjectId()
 MAX_INDEX = 2**16 - 1
 _PACKED = struct.Struct(">IIH")
+POSITION_SECONDS = 2.0
+POSITION_WAIT_SECONDS = 0.02
 
 
 def _indexes() -> list[Any]:
@@ -105,6 +108,21 @@ class LoggedEvent:
     cursor: EventCursor
     document: Document
     renderings: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+
+async def cursor_of(db: Database, event_id: ObjectId) -> EventCursor | None:
+    """The position of a stored event, once it is known: waits until the event is POSITION_SECONDS old, then None."""
+    wait_seconds = POSITION_WAIT_SECONDS
+    while True:
+        stored = await db[COLLECTION].find_one({"_id": event_id}, {"position": 1, "occurredAt": 1})
+        if stored is None:
+            return None
+        if (position := stored.get("position")) is not None:
+            return EventCursor.unpacked(position)
+        if clock.now() > stored["occurredAt"] + timedelta(seconds=POSITION_SECONDS):
+            return None
+        await asyncio.sleep(wait_seconds)
+        wait_seconds *= 2
 
 
 async def append(db: Database, session: Session, events: Sequence[Event]) -> None:

@@ -112,8 +112,8 @@ async def transaction(db: Database, work: Callable[[Session], Awaitable[Result]]
             # a time from before is right, whose only fault is that it shows this write once more.
             was_sent_again = session._transaction.attempt > 1  # noqa: SLF001 - PyMongo tells it nowhere else
             committed_at = before_commit if was_sent_again else session.operation_time
-            assert committed_at is not None  # noqa: S101 - every reply of a replica set has one
-            return result, committed_at
+            # Every reply of a replica set has one; without any, nothing was asked for, and nothing written.
+            return result, committed_at or Timestamp(0, 0)
 
 
 def only(projection: Projection, *always: str) -> dict[str, int] | None:

@@ -117,6 +117,12 @@ def is_overdue(at: datetime, *, wanted: bool) -> Document:
     return overdue if wanted else none_of(overdue)
 
 
+def is_blocked(*, wanted: bool) -> Document:
+    """Some blocker is open, or none is."""
+    blocked = {"openBlockers": {"$gt": 0}}
+    return blocked if wanted else none_of(blocked)
+
+
 def ids_in(key: str, ids: Sequence[ObjectId]) -> Document:
     """The reference is one of these."""
     return value_in(key, ids) if ids else NOTHING

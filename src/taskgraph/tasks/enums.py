@@ -1,10 +1,11 @@
 """The enums of tasks, as the schema describes them."""
 
 from taskgraph.server.enums import described
+from taskgraph.tasks.bulk import BulkMode
 from taskgraph.tasks.model import TaskPriority, TaskStatus
 from taskgraph.tasks.orders import OrderDirection, TaskOrderField
 
-__all__ = ["OrderDirection", "TaskOrderField", "TaskPriority", "TaskStatus"]
+__all__ = ["BulkMode", "OrderDirection", "TaskOrderField", "TaskPriority", "TaskStatus"]
 
 described(
     TaskStatus,
@@ -36,4 +37,10 @@ described(
     "Which end comes first.",
     ASC="Smallest, earliest or first in the alphabet.",
     DESC="The reverse.",
+)
+described(
+    BulkMode,
+    "What happens to the other items of a call when one cannot be done.",
+    ALL_OR_NOTHING="None of them is done.",
+    BEST_EFFORT="Every other one is done.",
 )

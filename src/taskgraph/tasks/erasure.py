@@ -3,6 +3,7 @@
 from bson import ObjectId
 
 from taskgraph.accounts.erasure import Removed
+from taskgraph.storage import idempotency
 from taskgraph.storage.mongo import Database
 
 
@@ -10,7 +11,9 @@ async def erase(db: Database, user_id: ObjectId) -> Removed:
     """Removes the user's tasks and events, and every mention of the user in other people's. May be repeated."""
     tasks = await db["tasks"].delete_many({"ownerId": user_id})
     events = await db["events"].delete_many({"ownerId": user_id})
+    await db["dependencies"].delete_many({"ownerId": user_id})
     await db["graphs"].delete_one({"_id": user_id})
+    await idempotency.forget(db, user_id)
     await db["tasks"].update_many({"assigneeId": user_id}, {"$set": {"assigneeId": None}})
     await _scrub_events(db, user_id)
     return Removed(tasks=tasks.deleted_count, events=events.deleted_count)

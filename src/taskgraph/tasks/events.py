@@ -1,5 +1,6 @@
 """What an event says about a task: the action, the task right after it, and what changed."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -29,6 +30,8 @@ class TaskAction(StrEnum):
     UPDATED = "UPDATED"
     DELETED = "DELETED"
     RESTORED = "RESTORED"
+    DEPENDENCY_ADDED = "DEPENDENCY_ADDED"
+    DEPENDENCY_REMOVED = "DEPENDENCY_REMOVED"
 
 
 def changes(before: Document, after: Document) -> list[dict[str, Any]]:
@@ -41,8 +44,21 @@ def changes(before: Document, after: Document) -> list[dict[str, Any]]:
     ]
 
 
-def event(action: TaskAction, *, before: Document, after: Document, actor_id: ObjectId, caused_by: str | None) -> Event:
-    """The event of one change. Until tasks can be shared, its audience is the owner alone."""
+def blocker_change(*, before: ObjectId | None = None, after: ObjectId | None = None) -> dict[str, Any]:
+    """A blocker that came or went."""
+    return {"field": "blockedBy", "before": before, "after": after}
+
+
+def event(
+    action: TaskAction,
+    *,
+    before: Document,
+    after: Document,
+    blockers: Sequence[dict[str, Any]] = (),
+    actor_id: ObjectId,
+    caused_by: str | None,
+) -> Event:
+    """The event of one change; `blockers` are those that came or went. Until tasks can be shared, its audience is the owner alone."""
     people = {after["ownerId"], after["creatorId"], after["assigneeId"], before.get("assigneeId"), actor_id}
     return Event(
         owner_id=after["ownerId"],
@@ -52,7 +68,7 @@ def event(action: TaskAction, *, before: Document, after: Document, actor_id: Ob
         action=action.value,
         version=after["version"],
         snapshot=after,
-        changes=changes(before, after),
+        changes=[*changes(before, after), *blockers],
         actor_id=actor_id,
         occurred_at=after["updatedAt"],
         caused_by=caused_by,

@@ -121,6 +121,7 @@ class TaskFilter:
     updated_at: DateTimeFilter | None = strawberry.field(default=None, description="On the time of the last change.")
     completed_at: DateTimeFilter | None = strawberry.field(default=None, description="On the time of completion.")
     is_overdue: bool | None = strawberry.field(default=None, description="Due before now and neither DONE nor CANCELED, or not so.")
+    is_blocked: bool | None = strawberry.field(default=None, description="Some blocker is open, or none is.")
     include_deleted: bool | None = strawberry.field(
         default=None, description="True: deleted tasks too. Only at the top level of a filter; they are left out otherwise."
     )
@@ -163,6 +164,7 @@ def _condition(given: TaskFilter, now: Callable[[], datetime], *, depth: int) ->
             _time("updatedAt", given.updated_at),
             _time("completedAt", given.completed_at),
             _when(given.is_overdue, lambda wanted: criteria.is_overdue(now(), wanted=wanted)),
+            _when(given.is_blocked, lambda wanted: criteria.is_blocked(wanted=wanted)),
         ]
     )
 

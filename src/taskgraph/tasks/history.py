@@ -10,7 +10,7 @@ from bson import ObjectId
 
 from taskgraph.storage import stored_events
 from taskgraph.storage.event_log import COLLECTION, EventCursor
-from taskgraph.storage.mongo import Database, Document, Projection
+from taskgraph.storage.mongo import Database, Document, Projection, Session
 from taskgraph.storage.stored_events import LogPage
 from taskgraph.tasks.reads import TaskKey
 
@@ -83,6 +83,13 @@ async def snapshots(db: Database, keys: Sequence[PointKey], _projection: Project
         for position in positions:
             found[position] = groups.get(keys[position].task, {}).get("snapshot")
     return found
+
+
+async def standing(db: Database, task: TaskKey, point: Point, session: Session) -> Document | None:
+    """The task as it stood then, within a transaction; None where no event that is kept tells."""
+    leading = {"ownerId": task.owner_id, "subjectId": task.task_id, **point.condition}
+    event = await db[COLLECTION].find_one(leading, {"snapshot": 1}, sort=NEWEST_FIRST, session=session)
+    return event["snapshot"] if event else None
 
 
 async def events_by_key(db: Database, keys: Sequence[EventKey], _projection: Projection = None) -> list[Document | None]:

@@ -12,6 +12,7 @@ from taskgraph.server.fields import Reading, batched, stored
 from taskgraph.storage.mongo import Document
 from taskgraph.tasks.enums import TaskPriority, TaskStatus
 from taskgraph.tasks.history import Point
+from taskgraph.tasks.inputs import KEY
 
 # What a snapshot shows, and so what must be at hand where the task itself serves as one.
 SHOWN = ("version", "updatedAt", "title", "description", "status", "priority", "labels", "dueDate", "assigneeId")
@@ -27,6 +28,18 @@ class TaskPoint:
     def point(self) -> Point:
         """Of one-of inputs the other member is not set."""
         return Point(version=self.version) if self.version else Point(time=self.time or None)
+
+
+@strawberry.input(description="Which task to set back, and to when.")
+class RevertTaskInput:
+    """Which, to when, and under which condition."""
+
+    id: strawberry.ID = strawberry.field(description="One of the viewer's tasks.")
+    to: TaskPoint = strawberry.field(description="The point whose fields it gets.")
+    expected_version: int | None = strawberry.field(
+        default=None, description="Change only this version of the task; if it has moved on, VersionConflict and no change."
+    )
+    idempotency_key: str | None = strawberry.field(default=None, description=KEY)
 
 
 def _assignee(_info: Info) -> Reading["TaskSnapshot"]:

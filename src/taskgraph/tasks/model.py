@@ -68,8 +68,22 @@ def _indexes() -> list[Any]:
     ]
 
 
+def _dependency_indexes() -> list[Any]:
+    return [
+        IndexModel([("ownerId", ASCENDING), ("blockerId", ASCENDING), ("blockedId", ASCENDING)], name="edge", unique=True),
+        # Without the owner: when a task is purged, its id is all that is told.
+        IndexModel([("blockerId", ASCENDING), ("_id", ASCENDING)], name="blocker"),
+        IndexModel([("blockedId", ASCENDING), ("_id", ASCENDING)], name="blocked"),
+    ]
+
+
 class Task(Model):
-    """One task. `title_key`, `due_order` and `is_deleted` follow from the others: they are what indexes order and filter by."""
+    """One task. `title_key`, `due_order` and `is_deleted` follow from the others: they are what indexes order and filter by.
+
+    Two counters follow from dependencies; tasks from before there were any lack them, which is 0. `open_blockers` is exact, and
+    `edge_count` at least the number of dependencies on either side: purged tasks are not subtracted. Whoever changes a
+    dependency changes a counter of both tasks, so that nobody can decide by an older state of it at the same time.
+    """
 
     model_config = {"collection": "tasks", "indexes": _indexes}
 
@@ -92,11 +106,30 @@ class Task(Model):
     completed_at: datetime | None = Field(default=None, key_name="completedAt")
     deleted_at: datetime | None = Field(default=None, key_name="deletedAt")
     is_deleted: bool = Field(default=False, key_name="isDeleted")
+    open_blockers: int = Field(default=0, key_name="openBlockers")
+    edge_count: int = Field(default=0, key_name="edgeCount")
+
+
+class Dependency(Model):
+    """One task waits for another of the same owner."""
+
+    model_config = {"collection": "dependencies", "indexes": _dependency_indexes}
+
+    id: ObjectId = Field(default_factory=ObjectId, primary_field=True)
+    owner_id: ObjectId = Field(key_name="ownerId")
+    blocker_id: ObjectId = Field(key_name="blockerId")
+    blocked_id: ObjectId = Field(key_name="blockedId")
+    created_at: datetime = Field(key_name="createdAt")
 
 
 def is_overdue(task: Mapping[str, Any], at: datetime) -> bool:
     """Whether a stored task was due before `at` and is still open; criteria.is_overdue says the same to MongoDB."""
     return task["dueDate"] is not None and task["dueDate"] < at and task["status"] not in CLOSED
+
+
+def is_open(task: Mapping[str, Any]) -> bool:
+    """Whether a stored task is still to be done, so that those it blocks have to wait."""
+    return task["status"] not in CLOSED and not task["isDeleted"]
 
 
 def title_key(title: str) -> str:

@@ -30,6 +30,8 @@ _KEYS = {
     TaskOrderField.TITLE: (4, "titleKey", KeyType.TEXT),
 }
 BEST_MATCH = Order(tag=100, key="score", key_type=KeyType.SCORE, direction=DESCENDING)
+# Of the tasks on the other side of a task's dependencies. Ids grow with time, and come as text where a cursor is made of them.
+LINKED_FIRST = Order(tag=101, key="edgeId", key_type=KeyType.TEXT, direction=ASCENDING)
 _ORDERS = {
     (field, direction): Order(2 * number + is_descending, key, key_type, DESCENDING if is_descending else ASCENDING)
     for field, (number, key, key_type) in _KEYS.items()

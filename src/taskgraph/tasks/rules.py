@@ -1,6 +1,6 @@
 """The limits of a task's fields: values are cleaned and every fault is listed with its place in the input."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,11 @@ class Checklist:
     def note(self, code: ErrorCode, message: str, *member: str) -> None:
         """One more problem."""
         self._problems.append(Problem(code, message, (*self._path, *member)))
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """What was noted."""
+        return self._problems
 
     def done(self) -> None:
         """InputRefused with all that was noted."""

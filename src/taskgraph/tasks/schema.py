@@ -23,16 +23,18 @@ from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.mongo import Document, Projection
 from taskgraph.storage.paging import Page, Window, encode_cursor
 from taskgraph.storage.stored_events import LogPage
-from taskgraph.tasks import history, orders, reads, retention, writes
+from taskgraph.tasks import history, neighbours, orders, reads, retention, writes
 from taskgraph.tasks.criteria import Criteria
 from taskgraph.tasks.enums import TaskPriority, TaskStatus
 from taskgraph.tasks.events import TaskAction
 from taskgraph.tasks.filters import MAX_TEXT_CHARACTERS, TASK, TaskFilter, TaskOrder, criteria_of, order_of
 from taskgraph.tasks.history import HistoryKey, PointKey
-from taskgraph.tasks.history_schema import SHOWN, TaskPoint, TaskSnapshot
-from taskgraph.tasks.inputs import CreateTaskInput, DeleteTaskInput, RestoreTaskInput, UpdateTaskInput
+from taskgraph.tasks.history_schema import SHOWN, RevertTaskInput, TaskPoint, TaskSnapshot
+from taskgraph.tasks.inputs import CreateTaskInput, DeleteTaskInput, RestoreTaskInput, UpdateTaskInput, key_of, task_id_of
 from taskgraph.tasks.model import is_overdue
+from taskgraph.tasks.neighbours import Neighbours, NeighboursKey, Side
 from taskgraph.tasks.reads import PageKey, SubtaskCountKey, SubtasksKey, TaskKey
+from taskgraph.tasks.work import Written
 
 EVENT = "E"
 Payload = TypeVar("Payload", bound="TaskPayload")
@@ -42,6 +44,9 @@ First = Annotated[
 Last = Annotated[int | None, strawberry.argument(description="How many from the end: 1 to 100. Not together with first.")]
 After = Annotated[str | None, strawberry.argument(description="Only what comes after this cursor of the same ordering.")]
 Before = Annotated[str | None, strawberry.argument(description="Only what comes before this cursor of the same ordering.")]
+LinkedFirst = Annotated[int | None, strawberry.argument(description="How many from the start: 1 to 100; 20 when left out.")]
+LinkedAfter = Annotated[str | None, strawberry.argument(description="Only what comes after this cursor of such a list.")]
+OpenOnly = Annotated[bool | None, strawberry.argument(description="Only those that are TODO or IN_PROGRESS.")]
 Filter = Annotated[TaskFilter | None, strawberry.argument(description="Which tasks; all that are not deleted when left out.")]
 OrderBy = Annotated[TaskOrder | None, strawberry.argument(description="In which order; newest first when left out.")]
 
@@ -53,6 +58,8 @@ described(
     UPDATED="Some of its fields changed.",
     DELETED="It was deleted; it can be restored for 30 days.",
     RESTORED="It was brought back.",
+    DEPENDENCY_ADDED="It has to wait for another task, see `blockedBy` in the changes.",
+    DEPENDENCY_REMOVED="It no longer waits for another task: the dependency was removed, or that task deleted.",
 )
 
 
@@ -133,6 +140,28 @@ def _as_of(_info: Info, at: Annotated[TaskPoint, strawberry.argument(description
     return Reading(history.snapshots, lambda task: PointKey(task.key, point), show)
 
 
+def _blocked_by(
+    _info: Info, *, open_only: OpenOnly = False, first: LinkedFirst = None, after: LinkedAfter = None
+) -> Reading["Task"]:
+    return _neighbours(
+        Side.BLOCKERS, open_only=bool(open_only), window=paging.window(orders.LINKED_FIRST, first=first, after=after)
+    )
+
+
+def _blocks(_info: Info, *, open_only: OpenOnly = False, first: LinkedFirst = None, after: LinkedAfter = None) -> Reading["Task"]:
+    return _neighbours(Side.BLOCKED, open_only=bool(open_only), window=paging.window(orders.LINKED_FIRST, first=first, after=after))
+
+
+def _neighbours(side: Side, *, open_only: bool, window: Window) -> Reading["Task"]:
+    def show(_task: "Task", found: Neighbours) -> TaskConnection:
+        async def total() -> int:
+            return found.total
+
+        return TaskConnection(page=found.page, count=total)
+
+    return Reading(neighbours.neighbours, lambda task: NeighboursKey(task.key, side, open_only, window), show)
+
+
 def _existing_user(_task: "Task", document: Document | None) -> User:
     if document is None:
         raise Unauthenticated("The account that holds this task is gone.")
@@ -190,6 +219,18 @@ class Task(Node):
         "How it stood at that point; null before it existed, and where the events that would tell are no longer kept.",
         reads=["ownerId", *SHOWN],
     )
+
+    blocked_by: "TaskConnection" = batched(
+        _blocked_by, "The tasks that this one waits for, at most 100, in the order in which they were added.", reads=["ownerId"]
+    )
+    blocks: "TaskConnection" = batched(
+        _blocks, "The tasks that wait for this one, at most 100, in the order in which they were added.", reads=["ownerId"]
+    )
+
+    @derived("openBlockers", description="Whether it waits for a task that is TODO or IN_PROGRESS.")
+    def is_blocked(self) -> bool:
+        """Tasks from before there were dependencies have no counter."""
+        return bool(self.document.get("openBlockers"))
 
     @derived("dueDate", "status", description="Whether it is due before now and neither DONE nor CANCELED.")
     def is_overdue(self, info: Info) -> bool:
@@ -272,7 +313,9 @@ class TaskConnection:
 class FieldChange:
     """Values as the API shows them."""
 
-    field: str = strawberry.field(description="Name of the task's field; assigneeId and parentId hold global ids.")
+    field: str = strawberry.field(
+        description="Name of the task's field; assigneeId, parentId and blockedBy hold global ids. A change of blockedBy is about one blocker."
+    )
     before: JSON | None = strawberry.field(description="The value before; null for a new task.")
     after: JSON | None = strawberry.field(description="The value after.")
 
@@ -422,6 +465,11 @@ class RestoreTaskPayload(TaskPayload):
     """See TaskPayload."""
 
 
+@strawberry.type(description="The task as it was.")
+class RevertTaskPayload(TaskPayload):
+    """See TaskPayload."""
+
+
 @strawberry.type
 class Query:
     """The root fields of tasks."""
@@ -501,8 +549,8 @@ class Mutation:
     @refusals_as_errors(CreateTaskPayload)
     async def create_task(self, info: Info, input: Annotated[CreateTaskInput, INPUT]) -> CreateTaskPayload:
         """One transaction: task and event."""
-        commits, viewer = info.context.resources[GroupCommit], info.context.viewer
-        written = await writes.create_task(commits, viewer.id, input.fields(), caused_by=input.idempotency_key)
+        commits, viewer, draft = info.context.resources[GroupCommit], info.context.viewer, input.draft("input")
+        written = await writes.create_task(commits, viewer.id, draft, key=key_of(viewer.id, "createTask", input))
         return _payload(info, CreateTaskPayload, written)
 
     @strawberry.mutation(
@@ -511,28 +559,31 @@ class Mutation:
     @refusals_as_errors(UpdateTaskPayload)
     async def update_task(self, info: Info, input: Annotated[UpdateTaskInput, INPUT]) -> UpdateTaskPayload:
         """One transaction: task and event."""
+        viewer = info.context.viewer
         written = await writes.update_task(
             info.context.resources[GroupCommit],
-            info.context.viewer.id,
-            _task_id(input.id),
+            viewer.id,
+            task_id_of(input.id),
             input.patch.patch(),
             expected_version=input.expected_version,
-            caused_by=input.idempotency_key,
+            ignore_blockers=bool(input.ignore_blockers),
+            key=key_of(viewer.id, "updateTask", input),
         )
         return _payload(info, UpdateTaskPayload, written)
 
     @strawberry.mutation(
-        description="Deletes a task; it can be restored for 30 days. Its subtasks stay. Deleting it again changes nothing."
+        description="Deletes a task; it can be restored for 30 days, without its dependencies. Its subtasks stay. Deleting it again changes nothing."
     )
     @refusals_as_errors(DeleteTaskPayload)
     async def delete_task(self, info: Info, input: Annotated[DeleteTaskInput, INPUT]) -> DeleteTaskPayload:
         """One transaction: task and event."""
+        viewer = info.context.viewer
         written = await writes.delete_task(
             info.context.resources[GroupCommit],
-            info.context.viewer.id,
-            _task_id(input.id),
+            viewer.id,
+            task_id_of(input.id),
             expected_version=input.expected_version,
-            caused_by=input.idempotency_key,
+            key=key_of(viewer.id, "deleteTask", input),
         )
         return _payload(info, DeleteTaskPayload, written)
 
@@ -540,12 +591,27 @@ class Mutation:
     @refusals_as_errors(RestoreTaskPayload)
     async def restore_task(self, info: Info, input: Annotated[RestoreTaskInput, INPUT]) -> RestoreTaskPayload:
         """One transaction: task and event."""
-        viewer, key = info.context.viewer, input.idempotency_key
-        return _payload(
-            info,
-            RestoreTaskPayload,
-            await writes.restore_task(info.context.resources[GroupCommit], viewer.id, _task_id(input.id), caused_by=key),
+        commits, viewer, task_id = info.context.resources[GroupCommit], info.context.viewer, task_id_of(input.id)
+        written = await writes.restore_task(commits, viewer.id, task_id, key=key_of(viewer.id, "restoreTask", input))
+        return _payload(info, RestoreTaskPayload, written)
+
+    @strawberry.mutation(
+        description="Gives a task the fields that it had at some point, as a new version that can itself be reverted. "
+        "Its parent, its subtasks and its dependencies stay."
+    )
+    @refusals_as_errors(RevertTaskPayload)
+    async def revert_task(self, info: Info, input: Annotated[RevertTaskInput, INPUT]) -> RevertTaskPayload:
+        """One transaction: task and event."""
+        viewer = info.context.viewer
+        written = await writes.revert_task(
+            info.context.resources[GroupCommit],
+            viewer.id,
+            task_id_of(input.id),
+            input.to.point(),
+            expected_version=input.expected_version,
+            key=key_of(viewer.id, "revertTask", input),
         )
+        return _payload(info, RevertTaskPayload, written)
 
 
 async def _page(info: Info, viewer_id: ObjectId, criteria: Criteria, window: Window) -> Page:
@@ -560,17 +626,11 @@ async def find_task(context: Context, key: TaskKey, projection: Projection = Non
     return Task(document=document) if document else None
 
 
-def _task_id(text: str) -> ObjectId:
-    task_id = parse_id_of(TASK, text)
-    if task_id is None:
-        raise writes.TaskNotFound
-    return task_id
-
-
-def _payload(info: Info, payload: type[Payload], written: writes.Written) -> Payload:
+def _payload(info: Info, payload: type[Payload], written: Written) -> Payload:
     # What was read before the write is older than the write.
     info.context.forget()
-    return payload(task=Task(document=written.task), cursor=written.cursor)
+    (task,) = written.tasks
+    return payload(task=Task(document=task) if task else None, cursor=written.cursor, replayed=written.replayed)
 
 
 def _json(field: str, value: Any, owner_id: ObjectId) -> Any:
@@ -578,5 +638,5 @@ def _json(field: str, value: Any, owner_id: ObjectId) -> Any:
     if isinstance(value, datetime):
         return rfc3339(value)
     if isinstance(value, ObjectId):
-        return global_id(TASK, value, owner_id) if field == "parentId" else global_id(USER, value)
+        return global_id(TASK, value, owner_id) if field in {"parentId", "blockedBy"} else global_id(USER, value)
     return TaskPriority(value).name if field == "priority" and value is not None else value
