@@ -5,9 +5,10 @@ turn of the event loop becomes live: nothing falls between them. What is not eve
 """
 
 import asyncio
+import itertools
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -58,6 +59,7 @@ class Gap:
 
 
 Message = LoggedEvent | Checkpoint | Gap
+BEGINNING = EventCursor(0, 0)
 
 
 class Stored(Protocol):
@@ -79,7 +81,7 @@ class SlowListener(Exception):
 
 @dataclass(eq=False, slots=True)
 class Listener:
-    """One subscriber: which events it wants at all, and the messages it has yet to take.
+    """One subscriber: which events it wants at all, up to where it has been told what it missed, and what it has yet to take.
 
     There are thousands, and each hears of each event: an asyncio.Queue would cost several times the memory and the time, and
     even an empty deque more than all the rest.
@@ -87,6 +89,7 @@ class Listener:
 
     wanted: Callable[[Document], bool]
     heard_at: float
+    start: EventCursor = BEGINNING
     reminder: asyncio.TimerHandle | None = None
     _queue: list[Message] = field(default_factory=list)
     _arrival: asyncio.Future[None] | None = None
@@ -123,7 +126,7 @@ class EventHub:
         self._ring_of: defaultdict[ObjectId, deque[LoggedEvent]] = defaultdict(deque)
         self._has_begun = asyncio.Event()
         self._has_moved = asyncio.Event()
-        self._reaches_back_to = self._position = EventCursor(0, 0)
+        self._reaches_back_to = self._position = BEGINNING
         self._listeners: dict[ObjectId, set[Listener]] = {}
         self._checkpoint_seconds = checkpoint_seconds
 
@@ -171,38 +174,21 @@ class EventHub:
         Ends with SlowListener when QUEUED_EVENTS wait to be taken. PyMongo's errors and Busy while it reads from the store.
         """
         await self._begun()
-        start = after
-        if start is not None and (gap := self._gap_after(start)) is not None:
-            yield gap
-            start = gap.cursor
-        else:
-            start = self._position if start is None else start
-            yield Checkpoint(start, clock.now())
-        while start < self._reaches_back_to:
-            until = self._position
-            stored = await self._stored.of(user_id, after=start, until=until, limit=STORED_BATCH)
-            for event in stored:
-                if wanted(event.document):
-                    yield event
-            start = stored[-1].cursor if len(stored) == STORED_BATCH else max(start, until)
-        async with aclosing(self._follow(user_id, start, wanted)) as messages:
-            async for message in messages:
-                yield message
-
-    async def _follow(self, user_id: ObjectId, start: EventCursor, wanted: Callable[[Document], bool]) -> AsyncGenerator[Message]:
-        """What the ring has behind `start`, then live."""
         loop = asyncio.get_running_loop()
         listener = Listener(wanted, loop.time())
+        async with aclosing(self._missed(user_id, after, listener)) as missed:
+            async for message in missed:
+                yield message
+        # In this same turn of the event loop it begins to listen: nothing can come between.
         self._listeners.setdefault(user_id, set()).add(listener)
         self._remind(listener)
         try:
-            for event in list(self._remembered(user_id, start)):
-                if wanted(event.document):
-                    yield event
+            for event in self._remembered(user_id, listener):
+                yield event
             while not listener.is_full:
                 message = await listener.take()
                 # A client that comes from a process ahead of this one has seen these already.
-                if isinstance(message, LoggedEvent) and message.cursor <= start:
+                if isinstance(message, LoggedEvent) and message.cursor <= listener.start:
                     continue
                 listener.heard_at = loop.time()
                 yield message
@@ -213,6 +199,22 @@ class EventHub:
             self._listeners[user_id].discard(listener)
             if not self._listeners[user_id]:
                 del self._listeners[user_id]
+
+    async def _missed(self, user_id: ObjectId, after: EventCursor | None, listener: Listener) -> AsyncGenerator[Message]:
+        """The opening, and what the ring no longer has; sets where the listener stands then."""
+        listener.start = self._position if after is None else after
+        if after is not None and (gap := self._gap_after(after)) is not None:
+            listener.start = gap.cursor
+            yield gap
+        else:
+            yield Checkpoint(listener.start, clock.now())
+        while listener.start < self._reaches_back_to:
+            until = self._position
+            stored = await self._stored.of(user_id, after=listener.start, until=until, limit=STORED_BATCH)
+            for event in stored:
+                if listener.wanted(event.document):
+                    yield event
+            listener.start = stored[-1].cursor if len(stored) == STORED_BATCH else max(listener.start, until)
 
     def _remind(self, listener: Listener) -> None:
         """Sends a checkpoint to a listener that has heard nothing for a while, and looks again when that may be so next time.
@@ -232,15 +234,10 @@ class EventHub:
             return None
         return Gap(cursor, self._position, "The events after this cursor are no longer kept; read anew, then go on from cursor.")
 
-    def _remembered(self, user_id: ObjectId, start: EventCursor) -> Iterator[LoggedEvent]:
-        mine = self._ring_of.get(user_id, ())
-        count = 0
-        for event in reversed(mine):
-            if event.cursor <= start:
-                break
-            count += 1
-        # Copies, because what a listener makes of an event is kept by it, and these live on.
-        return (replace(mine[position]) for position in range(len(mine) - count, len(mine)))
+    def _remembered(self, user_id: ObjectId, listener: Listener) -> list[LoggedEvent]:
+        """Copies, because what a listener makes of an event is kept by it, and the ring lives on."""
+        newest_first = itertools.takewhile(lambda event: event.cursor > listener.start, reversed(self._ring_of.get(user_id, ())))
+        return [replace(event) for event in newest_first if listener.wanted(event.document)][::-1]
 
     def _receive(self, change: Change) -> None:
         event = LoggedEvent(EventCursor.at(change.cluster_time, change.index), change.detail["fullDocument"])
