@@ -32,6 +32,7 @@ class TaskAction(StrEnum):
     RESTORED = "RESTORED"
     DEPENDENCY_ADDED = "DEPENDENCY_ADDED"
     DEPENDENCY_REMOVED = "DEPENDENCY_REMOVED"
+    ACCESS_LOST = "ACCESS_LOST"
 
 
 def changes(before: Document, after: Document) -> list[dict[str, Any]]:

@@ -60,6 +60,7 @@ described(
     RESTORED="It was brought back.",
     DEPENDENCY_ADDED="It has to wait for another task, see `blockedBy` in the changes.",
     DEPENDENCY_REMOVED="It no longer waits for another task: the dependency was removed, or that task deleted.",
+    ACCESS_LOST="The viewer can no longer see it. Never sent while nobody can share a task.",
 )
 
 
