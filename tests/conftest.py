@@ -13,7 +13,7 @@ import contextlib
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -57,7 +57,7 @@ class Someone(Protocol):
 
 
 class Launch(Protocol):
-    def __call__(self, *, database: str | None = None, workers: int = 1, **given: str) -> Launched: ...
+    def __call__(self, *, database: str | None = None, workers: int = 1, without: Sequence[str] = (), **given: str) -> Launched: ...
 
 
 @pytest.fixture(scope="session")
@@ -145,7 +145,7 @@ def launch(servers: Servers, settings: MakeSettings, mongo_client: MongoClient[d
     """Starts real processes; at the end each must stop within bounds when asked to, or the test fails."""
     with ExitStack() as stack:
 
-        def make(*, database: str | None = None, workers: int = 1, **given: str) -> Launched:
+        def make(*, database: str | None = None, workers: int = 1, without: Sequence[str] = (), **given: str) -> Launched:
             made = settings() if database is None else settings(mongo_database=database)
             migrated(made)
             given = {
@@ -155,7 +155,8 @@ def launch(servers: Servers, settings: MakeSettings, mongo_client: MongoClient[d
                 "MONGO_POOL_MIN": "0",
                 "JWT_SECRETS": servers.jwt_secret,
             } | given
-            running = stack.enter_context(started("serve", "--port", "0", "--workers", str(workers), given=given, folder=tmp_path))
+            arguments = ("serve", "--port", "0", "--workers", str(workers))
+            running = stack.enter_context(started(*arguments, given=given, folder=tmp_path, without=without))
             url = running.until(r"taskgraph listening on (http://\S+)/graphql")[1]
             return Launched(running, url, made.mongo_database, mongo_client[made.mongo_database])
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,10 +137,11 @@ class Running:
 
 
 @contextmanager
-def started(*arguments: str, given: Mapping[str, str], folder: Path) -> Iterator[Running]:
-    """`taskgraph` with these arguments; stopped at the end, if the test has not done it."""
+def started(*arguments: str, given: Mapping[str, str], folder: Path, without: Sequence[str] = ()) -> Iterator[Running]:
+    """`taskgraph` with these arguments; stopped at the end, if the test has not done it. `without` is for weakened.py."""
+    program = [str(Path(__file__).with_name("weakened.py")), ",".join(without)] if without else ["-m", "taskgraph"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "taskgraph", *arguments],
+        [sys.executable, *program, *arguments],
         cwd=folder,
         env=environ(given),
         stdout=subprocess.PIPE,
