@@ -84,12 +84,13 @@ def task_global_id(task_id: ObjectId, owner: Person) -> str:
 
 
 def worked(person: Person) -> None:
-    """Leaves two tasks (one in the trash, below the other), six events, a second session and an ended one."""
+    """Leaves three tasks (one in the trash, below another, which blocks the third), seven events, a second session and an ended one."""
     parent = changed(person, CREATE, title="Mine")["task"]["id"]
     child = changed(person, CREATE, title="Below", parent={"id": parent}, assigneeId=person.id)["task"]["id"]
     changed(person, UPDATE, id=parent, patch={"title": f"Ask {person.id}"[:20]})
     changed(person, UPDATE, id=child, patch={"parentId": None})
     changed(person, UPDATE, id=child, patch={"parentId": parent})
+    changed(person, CREATE, title="Other", blockedBy=[{"id": parent}], idempotencyKey="key")
     changed(person, DELETE, id=child)
     another_session(person)
     done(another_session(person), "logout")
@@ -102,7 +103,9 @@ def test_a_scan_of_every_collection_finds_nothing_of_an_erased_account(server: S
     taken_back = task_of(server.mongo, owner, assignee=ada)
     changed(owner, UPDATE, id=task_global_id(shared, owner), patch={"title": "Shared and changed"})
     changed(owner, UPDATE, id=task_global_id(taken_back, owner), patch={"assigneeId": None})
-    assert {name for name, _ in traces_of(server.mongo, ada)} >= {"users", "sessions", "tasks", "events", "graphs"}
+    assert {name for name, _ in traces_of(server.mongo, ada)} >= {
+        *("users", "sessions", "tasks", "events", "graphs", "dependencies", "idempotency")
+    }
     assert done(ada, "deleteAccount", password=RIGHT)["errors"] == []
     assert traces_of(server.mongo, ada) == []
 
@@ -111,7 +114,7 @@ def test_it_says_what_was_removed(someone: Someone) -> None:
     ada = someone()
     worked(ada)
     payload = done(ada, "deleteAccount", password=RIGHT)
-    removed = {"sessions": 3, "tasks": 2, "events": 6}
+    removed = {"sessions": 3, "tasks": 3, "events": 7}
     assert payload == {"removed": removed, "errors": [], "cursor": None, "replayed": False}
 
 
@@ -127,8 +130,15 @@ def test_everybody_else_keeps_everything_but_the_mention(server: Server, someone
     shared = task_of(server.mongo, owner, assignee=ada)
     changed(owner, UPDATE, id=task_global_id(shared, owner), patch={"title": "Changed"})
     changed(owner, UPDATE, id=task_global_id(shared, owner), patch={"assigneeId": None})
-    of_owner = {"$or": [{"ownerId": object_id(owner.id)}, {"userId": object_id(owner.id)}, {"_id": object_id(owner.id)}]}
-    kept = ("users", "sessions", "tasks", "events", "graphs")
+    of_owner = {
+        "$or": [
+            {"ownerId": object_id(owner.id)},
+            {"userId": object_id(owner.id)},
+            {"_id": object_id(owner.id)},
+            {"_id.ownerId": object_id(owner.id)},
+        ]
+    }
+    kept = ("users", "sessions", "tasks", "events", "graphs", "dependencies", "idempotency")
     before = {name: server.mongo[name].find(of_owner).sort("_id").to_list() for name in kept}
     done(ada, "deleteAccount", password=RIGHT)
     ada_id = object_id(ada.id)
@@ -220,7 +230,7 @@ def test_over_a_socket_it_erases_everything_and_says_so(server: Server, someone:
     worked(ada)
     with websocket(server.ws_url, token=ada.token) as (socket, _):
         answer = asked_over(socket, document_of("deleteAccount"), {"input": {"password": RIGHT}})
-        assert answer["data"]["deleteAccount"]["removed"] == {"sessions": 3, "tasks": 2, "events": 6}
+        assert answer["data"]["deleteAccount"]["removed"] == {"sessions": 3, "tasks": 3, "events": 7}
         assert traces_of(server.mongo, ada) == []
         assert eventually(lambda: socket.close_code == 4410)
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 
 from taskgraph.storage import clock
+from taskgraph.tasks.model import Dependency
 from tests.conftest import MakeSettings, Someone
 from tests.people import Person
 from tests.tasks.documents import LONG_AGO, oid, shown_id, task
-from tests.tasks.operations import create, data, delete, done, mutate, restore, update
+from tests.tasks.operations import block, bulk, create, data, delete, done, edge, mutate, restore, update
 from tests.tasks.watching import Watched, names, watched
 
 pytestmark = pytest.mark.xdist_group("commands")
@@ -102,6 +104,14 @@ def family(owner: Person, middles: int, children: int) -> list[dict[str, Any]]:
     return tasks
 
 
+def chained(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Dependencies that make each task wait for the one before it."""
+    return [
+        Dependency(owner_id=one["ownerId"], blocker_id=one["_id"], blocked_id=other["_id"], created_at=LONG_AGO).model_dump_doc()
+        for one, other in pairwise(tasks)
+    ]
+
+
 def test_the_nested_query_sends_five_commands_however_many_tasks_it_shows(
     application: Watched, ada: Person, sent: Callable[..., list[str]]
 ) -> None:
@@ -151,6 +161,31 @@ def test_subtasks_of_different_arguments_take_one_command_each(
       c: subtasks(first: 1, filter: {status: {eq: DONE}}) { nodes { title } }
     } } }"""
     assert len(sent(document)) == 3
+
+
+def test_each_level_of_blockers_takes_two_commands_however_many_there_are(
+    application: Watched, ada: Person, sent: Callable[..., list[str]]
+) -> None:
+    level = "blockedBy { totalCount nodes { title isBlocked %s } }"
+    document = '{ tasks(filter: {title: {startsWith: "Last"}}) { nodes { %s } } }' % (level % (level % (level % "")))
+    for _ in range(2):
+        for _ in range(8):
+            stored = [task(ada, title) for title in ("First", "Second", "Third", "Last")]
+            application.mongo["tasks"].insert_many(stored)
+            application.mongo["dependencies"].insert_many(chained(stored))
+        assert sorted(sent(document)) == ["aggregate tasks", *["find dependencies"] * 3, *["find tasks"] * 3]
+
+
+def test_blockers_of_other_sides_and_pages_are_read_together(
+    application: Watched, ada: Person, sent: Callable[..., list[str]]
+) -> None:
+    stored = [task(ada, str(number)) for number in range(20)]
+    application.mongo["tasks"].insert_many(stored)
+    application.mongo["dependencies"].insert_many(chained(stored))
+    document = """{ tasks { nodes {
+      a: blockedBy { nodes { title } } b: blocks(first: 1) { nodes { title } } c: blocks(openOnly: true) { totalCount }
+    } } }"""
+    assert sorted(sent(document)) == ["aggregate tasks", "find dependencies", "find dependencies", "find tasks"]
 
 
 def test_what_depends_on_the_time_is_asked_for_together_too(
@@ -286,6 +321,7 @@ def test_no_list_of_the_schema_costs_more_commands_for_more_items(
         person = someone(url=application.url)
         stored = family(person, items, items)
         application.mongo["tasks"].insert_many(stored)
+        application.mongo["dependencies"].insert_many(chained(stored))
         [session] = application.mongo["sessions"].find({"userId": oid(person.id)})
         more = [session | {"_id": each["_id"], "handle": str(each["_id"])} for each in stored[1:items]]
         application.mongo["sessions"].insert_many(more)
@@ -341,6 +377,31 @@ def test_each_write_sends_a_small_and_fixed_number_of_commands(application: Watc
         assert commands == ["find tasks", "update tasks", "insert events", "commitTransaction", "update versions"]
         _, commands = sent(lambda: restore(ada, created))  # noqa: B023 - run at once
         assert commands == ["find tasks", "update tasks", "insert events", "commitTransaction", "update versions"]
+
+
+def test_a_write_on_the_graph_sends_few_commands(application: Watched, ada: Person) -> None:
+    first, second, third = create(ada, "First"), create(ada, "Second"), create(ada, "Third")
+    block(ada, second, third)
+
+    def sent(write: Callable[[], Any]) -> list[str]:
+        with application.watch() as commands:
+            write()
+        return names(commands)
+
+    end = ["insert events", "commitTransaction", "update versions"]
+    step = ["aggregate tasks", "find dependencies"]
+    searched = ["find tasks", "find dependencies", "update graphs", *step, *step]
+    assert sent(lambda: edge(ada, "addDependency", first, second)) == [*searched, "update tasks", "insert dependencies", *end]
+    assert sent(lambda: update(ada, first, status="DONE"))[:3] == ["find tasks", "find dependencies", "update tasks"]
+    removed = sent(lambda: edge(ada, "removeDependency", first, second))
+    assert removed == ["find tasks", "find dependencies", "update tasks", "delete dependencies", *end]
+    deleted = sent(lambda: bulk(ada, "bulkDeleteTasks", {"where": {"ids": [second["id"], third["id"]]}}))
+    assert deleted[:3] == ["find tasks", "find dependencies", "update tasks"]
+    plan = [{"title": str(number), "ref": str(number), "blockedBy": [{"id": first["id"]}]} for number in range(90)]
+    document = "mutation($input: BulkCreateTasksInput!) { bulkCreateTasks(input: $input) { changedCount } }"
+    made = sent(lambda: data(ada, document, {"input": {"tasks": plan, "idempotencyKey": "key"}}))
+    begin = ["find idempotency", "find tasks", "insert tasks", "update tasks", "insert dependencies", "insert events"]
+    assert made == [*begin, "insert idempotency", "commitTransaction", "update versions"]
 
 
 def test_a_task_and_its_event_are_written_in_one_transaction(application: Watched, ada: Person) -> None:

@@ -182,9 +182,9 @@ def test_a_new_task_is_not_blocked_by_what_is_not_there(server: Server, ada: Per
         for number, blocker in enumerate((gone["id"], theirs["id"], "garbage", ada.id)):
             given: dict[str, Any] = {"title": "New", "blockedBy": [{"id": blocker}]}
             assert problems(mutate(ada, "createTask", given)) == [("NOT_FOUND", ["input", "blockedBy", "0", "id"])], number
-        given = {"title": "New", "parent": {"ref": "x"}, "blockedBy": [{"ref": "y"}]}
+        unknown = {"title": "New", "parent": {"ref": "x"}, "blockedBy": [{"ref": "y"}]}
         expected = [("NOT_FOUND", ["input", "parent", "ref"]), ("NOT_FOUND", ["input", "blockedBy", "0", "ref"])]
-        assert problems(mutate(ada, "createTask", given)) == expected
+        assert problems(mutate(ada, "createTask", unknown)) == expected
 
 
 def test_a_blocked_task_is_not_done_unless_blockers_are_ignored(server: Server, ada: Person) -> None:

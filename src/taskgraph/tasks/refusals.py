@@ -51,7 +51,7 @@ class VersionConflict(Refused):
     """The task is not at the version that the caller expected."""
 
     def __init__(self, current: Document, conflicting_fields: Sequence[str]) -> None:
-        message = f"The task has changed meanwhile: it is at version {current['version']}. Merge the changes, then repeat yours."
+        message = f"The task has changed meanwhile: it is at version {current['version']}. Read it again, then repeat the change."
         path = ("input", "expectedVersion")
         super().__init__(StaleVersion(ErrorCode.VERSION_CONFLICT, message, path, None, current, conflicting_fields))
 
