@@ -17,7 +17,7 @@ from taskgraph.server.fields import REPEATABLE
 from taskgraph.server.payloads import GenericError
 from taskgraph.server.relay import Node, NodeKey, parse_id
 from taskgraph.storage import stored_events
-from taskgraph.tasks import bulk_schema, event_schema, filters, graph_schema, history
+from taskgraph.tasks import bulk_schema, event_schema, filters, graph_schema, history, task_schema
 from taskgraph.tasks import schema as tasks
 from taskgraph.tasks.error_schema import DependencyCycle, VersionConflict
 from taskgraph.tasks.history import EventKey
@@ -112,12 +112,12 @@ async def _task(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
 
 async def _event(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
     document = await context.load(history.events_by_key, EventKey(viewer.id, key.id))
-    return tasks.shown_event(stored_events.logged(document)) if document else None
+    return task_schema.shown_event(stored_events.logged(document)) if document else None
 
 
 _FINDERS: dict[str, Callable[[Context, Viewer, NodeKey], Awaitable[Node | None]]] = {
     accounts.USER: _user,
     accounts.SESSION: _session,
     filters.TASK: _task,
-    tasks.EVENT: _event,
+    task_schema.EVENT: _event,
 }

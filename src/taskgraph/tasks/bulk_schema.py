@@ -17,7 +17,7 @@ from taskgraph.tasks.creation import Draft
 from taskgraph.tasks.enums import BulkMode
 from taskgraph.tasks.filters import TASK, TaskFilter, criteria_of
 from taskgraph.tasks.inputs import KEY, CreateTaskInput, TaskPatch, key_of
-from taskgraph.tasks.schema import Task
+from taskgraph.tasks.task_schema import Task
 
 MODE = "What happens to the other items when one cannot be done."
 DRY_RUN = "Writes nothing: the results show what would be. The idempotency key is not used up."

@@ -4,7 +4,7 @@ import strawberry
 
 from taskgraph.server.payloads import UserError, shown
 from taskgraph.tasks.refusals import Loop, StaleVersion
-from taskgraph.tasks.schema import Task
+from taskgraph.tasks.task_schema import Task
 
 
 @strawberry.type(description="The task moved on since `expectedVersion`; `current` lets the client merge and retry.")

@@ -19,7 +19,7 @@ from taskgraph.storage.paging import page_size
 from taskgraph.storage.stored_events import StoredEvents
 from taskgraph.tasks.events import TaskAction
 from taskgraph.tasks.filters import TASK, bounded
-from taskgraph.tasks.schema import TaskEvent, TaskEventConnection, shown_event
+from taskgraph.tasks.task_schema import TaskEvent, TaskEventConnection, shown_event
 
 
 @strawberry.type(

@@ -9,7 +9,7 @@ from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
 from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.tasks import dependencies
 from taskgraph.tasks.inputs import KEY, key_of, task_id_of
-from taskgraph.tasks.schema import Task
+from taskgraph.tasks.task_schema import Task
 from taskgraph.tasks.work import Written
 
 
