@@ -9,11 +9,14 @@ from pymongo.errors import OperationFailure
 
 from taskgraph.storage.mongo import Database
 
+NEVER_SECONDS = 2**31 - 1
 INDEXES = {
     "events": [
         IndexModel([("ownerId", ASCENDING), ("subjectId", ASCENDING), ("version", ASCENDING)], name="subject_version"),
         IndexModel([("audience", ASCENDING), ("position", ASCENDING)], name="audience_position"),
         IndexModel([("position", ASCENDING)], name="position"),
+        # Purges nothing until a server that starts has set the retention that its operator wants.
+        IndexModel([("occurredAt", ASCENDING)], name="purge", expireAfterSeconds=NEVER_SECONDS),
     ]
 }
 DROPPED = {"events": ["subject", "audience"]}

@@ -21,6 +21,8 @@ from taskgraph.storage import base64url, clock
 from taskgraph.storage.mongo import Database, Document, Session
 
 COLLECTION = "events"
+PURGE_INDEX = "purge"
+NEVER_SECONDS = 2**31 - 1
 # Which process wrote an event, so that one of them gives it its position and the others need not.
 ORIGIN = ObjectId()
 MAX_INDEX = 2**16 - 1
@@ -34,6 +36,8 @@ def _indexes() -> list[Any]:
         IndexModel([("ownerId", ASCENDING), ("subjectId", ASCENDING), ("version", ASCENDING)], name="subject_version"),
         IndexModel([("audience", ASCENDING), ("position", ASCENDING)], name="audience_position"),
         IndexModel([("position", ASCENDING)], name="position"),
+        # Purges nothing until a server that starts has set the retention that its operator wants.
+        IndexModel([("occurredAt", ASCENDING)], name=PURGE_INDEX, expireAfterSeconds=NEVER_SECONDS),
         IndexModel([("people", ASCENDING)], name="people"),
     ]
 

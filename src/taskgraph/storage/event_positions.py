@@ -7,6 +7,7 @@ was: a process can die between a commit and its position. What was committed whi
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -23,7 +24,7 @@ from taskgraph.storage.mongo import Database, Document
 BATCH = 500
 BATCH_SECONDS = 0.01
 # When the others look after an event whose own process should have done it.
-LATE_SECONDS = 2.0
+LATE_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 # From the moment that an event carries as its time to its commit, and between the clocks of two machines.
 UNSURE_SECONDS = 60
@@ -41,7 +42,7 @@ class EventPositions:
         self._own: deque[tuple[ObjectId, bytes]] = deque()
         self._others: deque[tuple[float, ObjectId, bytes]] = deque()
         self._has_own = asyncio.Event()
-        self._unwatched_until: Timestamp | None = None
+        self._unwatched: tuple[float, Timestamp] | None = None
 
     @property
     def subscription(self) -> Subscription:
@@ -52,7 +53,9 @@ class EventPositions:
         """Goes on for ever, in batches."""
         while True:
             try:
-                await self._write_batch()
+                await self._write_own()
+                await self._look_after_others()
+                await self._look_back()
             # This task is a process edge: ending it would leave all later events without their place.
             except Exception as error:
                 if not isinstance(error, PyMongoError):
@@ -68,18 +71,13 @@ class EventPositions:
             self._others.append((asyncio.get_running_loop().time() + LATE_SECONDS, event["_id"], position))
 
     def _restart(self, time: Timestamp) -> None:
-        self._unwatched_until = time
+        self._unwatched = asyncio.get_running_loop().time() + LATE_SECONDS, time
 
-    async def _write_batch(self) -> None:
-        try:
+    async def _write_own(self) -> None:
+        """The next batch; returns without one when there is none for a while."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(LATE_SECONDS):
                 await self._has_own.wait()
-        except TimeoutError:
-            await self._look_after_others()
-            if self._unwatched_until is not None:
-                await self._find_unwatched(self._unwatched_until)
-                self._unwatched_until = None
-            return
         # What is committed together comes together.
         await asyncio.sleep(BATCH_SECONDS)
         batch = list(self._own)[:BATCH]
@@ -88,7 +86,6 @@ class EventPositions:
             self._own.popleft()
         if not self._own:
             self._has_own.clear()
-        await self._look_after_others()
 
     async def _look_after_others(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -105,8 +102,17 @@ class EventPositions:
             updates = [UpdateOne({"_id": event_id, **MISSING}, {"$set": {"position": position}}) for event_id, position in batch]
             await self._events.bulk_write(updates, ordered=False, comment=COMMENT)
 
+    async def _look_back(self) -> None:
+        """For events from before the change stream began: their commits are read once more, or estimated where the oplog has
+        forgotten them. Not at once, as other processes may be at it.
+        """
+        if self._unwatched is None or self._unwatched[0] > asyncio.get_running_loop().time():
+            return
+        _, until = self._unwatched
+        await self._find_unwatched(until)
+        self._unwatched = None
+
     async def _find_unwatched(self, until: Timestamp) -> None:
-        """Events from before the change stream began: their commits are read once more, or estimated where the oplog has forgotten."""
         oldest = await self._events.find_one(MISSING, {"occurredAt": 1}, sort=[("occurredAt", 1)], comment=COMMENT)
         if oldest is None:
             return

@@ -15,10 +15,9 @@ from bson import ObjectId
 from taskgraph.errors import BadUserInput, Busy
 from taskgraph.settings import Settings
 from taskgraph.storage import clock, expiry
-from taskgraph.storage.event_log import COLLECTION, MAX_INDEX, EventCursor, LoggedEvent
+from taskgraph.storage.event_log import COLLECTION, MAX_INDEX, PURGE_INDEX, EventCursor, LoggedEvent
 from taskgraph.storage.mongo import Database, Document
 
-PURGE_INDEX = "purge"
 SETTLE_SECONDS = 5.0
 POLL_SECONDS = 0.01
 RETRY_AFTER_SECONDS = 5
