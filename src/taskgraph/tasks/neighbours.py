@@ -59,7 +59,9 @@ async def neighbours(db: Database, keys: Sequence[NeighboursKey], projection: Pr
 async def _edges(db: Database, side: Side, tasks: set[TaskKey]) -> list[Document]:
     # The owner is not needed to find them, but a key is only worth what its owner may see.
     condition = {side.value[0]: {"$in": [key.task_id for key in tasks]}, "ownerId": {"$in": list({key.owner_id for key in tasks})}}
-    return await db["dependencies"].find(condition, batch_size=1 + 100 * len(tasks)).sort("_id", 1).to_list()
+    found = await db["dependencies"].find(condition, batch_size=1 + 100 * len(tasks)).to_list()
+    # MongoDB would have to sort all of them in memory, as they come from many places of the index.
+    return sorted(found, key=lambda edge: edge["_id"])
 
 
 def _page(key: NeighboursKey, edges: Sequence[Document], tasks: dict[TaskKey, Document]) -> Neighbours:

@@ -53,6 +53,7 @@ async def _create_alone(commits: GroupCommit, task: Document, key: Key | None) -
     inserts = {"tasks": [task], **event_log.inserts([made])}
     if key is not None:
         if (result := await idempotency.first_result(commits.db, key)) is not None:
+            await commits.versions.renew(owner_id)
             return await replayed(commits.db, owner_id, result)
         result = result_of(Outcome([task["_id"]]), {task["_id"]: task}, [made])
         inserts[idempotency.COLLECTION] = [idempotency.record(key, result, task["createdAt"])]
