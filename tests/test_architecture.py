@@ -93,6 +93,8 @@ ORDER = {
     "schema": (),
     "demo": (),
     "seed": (),
+    "formats": (),
+    "transfer": (),
     "app": (),
     "serve": (),
     "doctor": (),

@@ -22,6 +22,8 @@ COMMANDS = {
     "migrate": {"--status"},
     "schema": {"--check"},
     "seed": {"--users", "--tasks-per-user", "--tokens", "--password"},
+    "import": {"--email", "--format"},
+    "export": {"--email", "--format"},
     "doctor": set(),
 }
 

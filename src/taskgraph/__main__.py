@@ -1,4 +1,4 @@
-"""The command line: `taskgraph dev | serve | migrate | schema | seed | doctor`.
+"""The command line: `taskgraph dev | serve | migrate | schema | seed | import | export | doctor`.
 
 A command's docstring is its --help. What is expected to go wrong ends in one line on stderr and status 1, misuse in status 2.
 """
@@ -15,11 +15,12 @@ from rich.console import Console
 
 from taskgraph import dev as development
 from taskgraph import doctor as examination
-from taskgraph import logs
+from taskgraph import logs, transfer
 from taskgraph import schema as api
 from taskgraph import seed as synthetic
 from taskgraph import serve as serving
 from taskgraph.errors import TaskgraphError
+from taskgraph.formats import Format
 from taskgraph.settings import Settings, load
 from taskgraph.storage import migrate as migrations
 from taskgraph.storage import mongo
@@ -108,6 +109,37 @@ def seed(
         await synthetic.fill(db, settings, users=users, tasks_per_user=tasks_per_user, tokens=tokens, password=password)
 
     asyncio.run(_with_database(fill))
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What to import.")],
+    email: Annotated[str, typer.Option(help="Whose tasks they become.")],
+    format: Annotated[Format | None, typer.Option(help="Whose file it is; guessed when left out.")] = None,
+) -> None:
+    """Import tasks: Taskwarrior's export, the output of `gh issue list --json`, or CSV with a header.
+
+    May be repeated: what is there already is left alone. Status 1 if a task was refused; each is listed with its reason.
+    """
+
+    async def take_in(db: Database, _settings: Settings) -> None:
+        await transfer.take_in(db, file=file, email=email, of=format)
+
+    asyncio.run(_with_database(take_in))
+
+
+@app.command()
+def export(
+    email: Annotated[str, typer.Option(help="Whose tasks to export.")],
+    format: Annotated[Format, typer.Option(help="For whom to write it.")] = Format.CSV,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to; standard output when left out.")] = None,
+) -> None:
+    """Export the tasks of an account that are not deleted, as `import` takes them."""
+
+    async def give_back(db: Database, _settings: Settings) -> None:
+        await transfer.give_back(db, file=file, email=email, of=format)
+
+    asyncio.run(_with_database(give_back))
 
 
 @app.command()

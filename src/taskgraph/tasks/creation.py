@@ -48,6 +48,7 @@ class Draft:
     ref: str | None = None
     path: Path = ("input",)
     problems: Sequence[Problem] = ()
+    id: ObjectId = field(default_factory=ObjectId)
 
 
 @dataclass(slots=True)
@@ -74,6 +75,7 @@ def drafted(draft: Draft, owner_id: ObjectId, now: datetime) -> tuple[Document, 
         problems += AssigneeNotFound((*draft.path, "assigneeId")).problems
     title = values.get("title", "")
     task = Task(
+        id=draft.id,
         owner_id=owner_id,
         creator_id=owner_id,
         title=title,
