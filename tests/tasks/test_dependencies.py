@@ -1,5 +1,6 @@
 """Dependencies: who blocks whom, what that forbids, and that nobody ever waits for himself."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -291,6 +292,16 @@ def test_of_racing_dependencies_around_a_loop_one_is_refused(server: Server, ada
             reached = {each for one in reached for each in blockers.get(one, ())} - seen
             assert start not in reached
             seen |= reached
+
+
+def test_racing_dependencies_that_have_no_task_in_common_close_no_loop(ada: Person) -> None:
+    # Here no two writes change the same task: only the owner's lock keeps them apart.
+    pairs = [{"title": "a", "ref": "a"}, {"title": "b", "blockedBy": [{"ref": "a"}]}]
+    pairs += [{"title": "c", "ref": "c"}, {"title": "d", "parent": {"ref": "c"}}]
+    for _ in range(50):
+        a, b, c, d = (each["task"] for each in bulk(ada, "bulkCreateTasks", {"tasks": pairs})["results"])
+        payloads = together([partial(edge, ada, "addDependency", b, d), partial(edge, ada, "addDependency", c, a)])
+        assert sorted(len(each["errors"]) for each in payloads) == [0, 1]
 
 
 def test_a_racing_parent_and_blocker_close_no_loop(ada: Person) -> None:
