@@ -117,7 +117,7 @@ def import_(
     email: Annotated[str, typer.Option(help="Whose tasks they become.")],
     format: Annotated[Format | None, typer.Option(help="Whose file it is; guessed when left out.")] = None,
 ) -> None:
-    """Import tasks: Taskwarrior's export, the output of `gh issue list --json`, or CSV with a header.
+    """Import tasks: Taskwarrior's export, the JSON of `gh issue list`, or CSV with a header.
 
     May be repeated: what is there already is left alone. Status 1 if a task was refused; each is listed with its reason.
     """

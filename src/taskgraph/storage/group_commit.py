@@ -1,7 +1,8 @@
 """New documents of many requests in one transaction, as databases themselves do it: what arrives while a commit is under way goes
 into the next one together. A request alone is committed at once; under load a transaction costs little more for twenty than for one.
 
-Only for inserts that no other write can conflict with. Each request's documents are written together or not at all.
+Only for inserts that no other write can conflict with, but for records of idempotency keys: where one is there already, the requests
+of the group are committed one by one. Each request's documents are written together or not at all.
 """
 
 import asyncio

@@ -80,10 +80,11 @@ class Surroundings:
                 self._tasks[each["_id"]] = _Stored(each["parentId"], bool(each.get(EDGES)), each["isDeleted"])
 
     async def explore(self, *, above: Iterable[ObjectId], below: Iterable[ObjectId], path: tuple[str, ...]) -> None:
-        """Reads all who wait, directly or not, for those `above` whom a loop would have to come by, and all that those `below` wait for.
+        """Reads what a loop could come by: all who wait, directly or not, for one of `above`, and all that one of `below` waits for.
 
-        Only parents and blockers are followed, at most MAX_DEPENDENCIES for each task, never the thousands of subtasks that one may
-        have. Two queries for each step from blocker to blocker; TooTangled when it is more than MAX_SEARCHED tasks.
+        The first wait by way of subtasks and blockers, so it goes from a task to its parent and to those that it blocks; the second
+        by way of parents and blockers. Neither ever goes down to the thousands of subtasks that a task may have. Two queries for
+        each step from blocker to blocker; TooTangled when it comes to more than MAX_SEARCHED tasks.
         """
         upwards, downwards = set(above), set(below)
         seen_above: set[ObjectId] = set()
