@@ -1,6 +1,7 @@
 """Changes of tasks as their owners hear of them: over sockets, on one process and on two."""
 
 import asyncio
+import signal
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -380,6 +381,21 @@ def test_what_happened_before_a_process_began_is_replayed_there(server: Server, 
         assert titles(socket, 1) == ["missed"]
         create(person, "live")
         assert titles(socket, 1) == ["live"]
+
+
+def test_a_server_that_stops_says_so_and_its_subscribers_go_on_elsewhere(launch: Launch, someone: Someone) -> None:
+    first = launch()
+    second = launch(database=first.database)
+    person = someone(url=first.url)
+    with connected(first.ws_url, person.token) as socket:
+        cursor = listen(socket)["cursor"]
+        first.running.process.send_signal(signal.SIGTERM)
+        assert socket.closed().code == 1012
+    on_the_other = Person(person.client, f"{second.url}/graphql", person.token)
+    create(on_the_other, "meanwhile")
+    with connected(second.ws_url, person.token) as socket:
+        assert listen(socket, after=cursor)["cursor"] == cursor
+        assert titles(socket, 1) == ["meanwhile"]
 
 
 def test_events_of_many_writers_come_once_and_in_the_order_of_their_commits(person: Person, socket: Socket) -> None:
