@@ -8,9 +8,9 @@ import asyncio
 import itertools
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -115,15 +115,33 @@ class Listener:
         return self._queue.pop(0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """An event in the ring, packed: as Python objects it would take five times the memory."""
+
+    cursor: EventCursor
+    audience: Sequence[ObjectId]
+    packed: bytes
+
+    @classmethod
+    def of(cls, event: LoggedEvent) -> "_Remembered":
+        return cls(event.cursor, event.document["audience"], bson.encode(event.document))
+
+    @property
+    def event(self) -> LoggedEvent:
+        """A new one each time, which keeps what its listener makes of it."""
+        return LoggedEvent(self.cursor, bson.decode(self.packed))
+
+
 class EventHub:
     """Fed by the change stream; `listen` is for subscribers. The ring is bounded in events and in bytes."""
 
     def __init__(self, stored: Stored, *, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> None:
         self._stored = stored
-        self._ring: deque[tuple[LoggedEvent, int]] = deque()
+        self._ring: deque[_Remembered] = deque()
         self._ring_bytes = 0
         # The same events by who may see them: many who come back at once must not each walk through everybody's.
-        self._ring_of: defaultdict[ObjectId, deque[LoggedEvent]] = defaultdict(deque)
+        self._ring_of: defaultdict[ObjectId, deque[_Remembered]] = defaultdict(deque)
         self._has_begun = asyncio.Event()
         self._has_moved = asyncio.Event()
         self._reaches_back_to = self._position = BEGINNING
@@ -147,7 +165,7 @@ class EventHub:
         begin = EventCursor(max(0, end.seconds - WARM_SECONDS), 0)
         # One more than there is room for tells whether there are more.
         for event in await self._stored.recent(since=begin, until=end, limit=RING_EVENTS + 1):
-            if self._reaches_back_to != end or not self._remember_older(event):
+            if self._reaches_back_to != end or not self._remember_older(_Remembered.of(event)):
                 return
         if self._reaches_back_to == end:
             self._reaches_back_to = begin
@@ -234,46 +252,42 @@ class EventHub:
             return None
         return Gap(cursor, self._position, "The events after this cursor are no longer kept; read anew, then go on from cursor.")
 
-    def _remembered(self, user_id: ObjectId, listener: Listener) -> list[LoggedEvent]:
-        """Copies, because what a listener makes of an event is kept by it, and the ring lives on."""
-        newest_first = itertools.takewhile(lambda event: event.cursor > listener.start, reversed(self._ring_of.get(user_id, ())))
-        return [replace(event) for event in newest_first if listener.wanted(event.document)][::-1]
+    def _remembered(self, user_id: ObjectId, listener: Listener) -> Iterator[LoggedEvent]:
+        newest_first = itertools.takewhile(lambda each: each.cursor > listener.start, reversed(self._ring_of.get(user_id, ())))
+        return (event for event in (each.event for each in list(newest_first)[::-1]) if listener.wanted(event.document))
 
     def _receive(self, change: Change) -> None:
+        # One object for all who hear it now; with the last of them its renderings go.
         event = LoggedEvent(EventCursor.at(change.cluster_time, change.index), change.detail["fullDocument"])
         self._move(event.cursor)
-        self._remember(event)
-        # One object for all who hear it now, and not the one that is remembered: with the last of them its renderings go.
-        live = replace(event)
+        self._remember(_Remembered.of(event))
         for user_id in event.document["audience"]:
-            self._send(user_id, live)
+            self._send(user_id, event)
 
-    def _remember(self, event: LoggedEvent) -> None:
-        size_bytes = len(bson.encode(event.document))
-        self._ring.append((event, size_bytes))
-        self._ring_bytes += size_bytes
-        for user_id in event.document["audience"]:
-            self._ring_of[user_id].append(event)
+    def _remember(self, latest: _Remembered) -> None:
+        self._ring.append(latest)
+        self._ring_bytes += len(latest.packed)
+        for user_id in latest.audience:
+            self._ring_of[user_id].append(latest)
         while len(self._ring) > RING_EVENTS or self._ring_bytes > RING_BYTES:
             self._forget_oldest()
 
-    def _remember_older(self, event: LoggedEvent) -> bool:
+    def _remember_older(self, older: _Remembered) -> bool:
         """Adds an event from before all that are remembered; False when there is no room for it."""
-        size_bytes = len(bson.encode(event.document))
-        if len(self._ring) >= RING_EVENTS or self._ring_bytes + size_bytes > RING_BYTES:
-            self._reaches_back_to = event.cursor
+        if len(self._ring) >= RING_EVENTS or self._ring_bytes + len(older.packed) > RING_BYTES:
+            self._reaches_back_to = older.cursor
             return False
-        self._ring.appendleft((event, size_bytes))
-        self._ring_bytes += size_bytes
-        for user_id in event.document["audience"]:
-            self._ring_of[user_id].appendleft(event)
+        self._ring.appendleft(older)
+        self._ring_bytes += len(older.packed)
+        for user_id in older.audience:
+            self._ring_of[user_id].appendleft(older)
         return True
 
     def _forget_oldest(self) -> None:
-        forgotten, size_bytes = self._ring.popleft()
-        self._ring_bytes -= size_bytes
+        forgotten = self._ring.popleft()
+        self._ring_bytes -= len(forgotten.packed)
         self._reaches_back_to = forgotten.cursor
-        for user_id in forgotten.document["audience"]:
+        for user_id in forgotten.audience:
             self._ring_of[user_id].popleft()
             if not self._ring_of[user_id]:
                 del self._ring_of[user_id]
