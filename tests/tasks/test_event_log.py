@@ -1,5 +1,6 @@
 """The log in pages, a task's history, and how it once stood."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -235,6 +236,20 @@ def test_what_is_purged_from_the_log_is_no_longer_told_but_the_task_as_it_is_sti
     assert now is not None
     assert now["title"] == "second"
     assert person.ask("query($id: ID!) { node(id: $id) { id } }", {"id": event["node"]["id"]})["data"]["node"] is None
+
+
+def test_a_purged_task_is_no_longer_shown_by_its_events(server: Server, person: Person) -> None:
+    kept, purged = create(person, "kept"), create(person, "purged")
+    long_ago = datetime.now(UTC) - timedelta(days=2)
+    owner = server.mongo["users"].find_one({"email": person.email})
+    assert owner is not None
+    server.mongo["events"].update_many({"ownerId": owner["_id"]}, {"$set": {"occurredAt": long_ago}})
+    server.mongo["tasks"].delete_one({"ownerId": owner["_id"], "title": "purged"})
+    nodes = person.ask("{ taskEvents { nodes { taskId task { title } } } }")["data"]["taskEvents"]["nodes"]
+    assert nodes == [
+        {"taskId": kept["task"]["id"], "task": {"title": "kept"}},
+        {"taskId": purged["task"]["id"], "task": None},
+    ]
 
 
 def test_events_of_a_process_that_died_before_it_gave_them_their_place_find_it(server: Server, person: Person) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import strawberry
@@ -16,7 +16,7 @@ from taskgraph.server.enums import described
 from taskgraph.server.fields import Reading, batched, derived, stored
 from taskgraph.server.relay import Node, PageInfo, global_id
 from taskgraph.server.scalars import JSON, rfc3339
-from taskgraph.storage import paging
+from taskgraph.storage import clock, paging
 from taskgraph.storage.event_log import EventCursor, LoggedEvent
 from taskgraph.storage.mongo import Document
 from taskgraph.storage.paging import Page, Window, encode_cursor
@@ -32,6 +32,8 @@ from taskgraph.tasks.neighbours import Neighbours, NeighboursKey, Side
 from taskgraph.tasks.reads import SubtaskCountKey, SubtasksKey, TaskKey
 
 EVENT = "E"
+# No task is purged sooner after a change, so whether it is still there need not be asked for the latest events.
+PURGED_AFTER = timedelta(days=1)
 First = Annotated[
     int | None, strawberry.argument(description="How many from the start: 1 to 100; 20 when neither first nor last is given.")
 ]
@@ -321,6 +323,19 @@ def _actor(_info: Info) -> Reading["TaskEvent"]:
     )
 
 
+def _task_then(_info: Info) -> Reading["TaskEvent"]:
+    purgeable_before = clock.now() - PURGED_AFTER
+
+    def key(event: "TaskEvent") -> TaskKey | None:
+        is_certain = event.document["occurredAt"] > purgeable_before
+        return None if is_certain else TaskKey(event.document["ownerId"], event.document["subjectId"])
+
+    def show(event: "TaskEvent", present: Document | None) -> Task | None:
+        return Task(document=event.document["snapshot"]) if present or key(event) is None else None
+
+    return Reading(reads.tasks_by_key, key, show)
+
+
 @strawberry.type(description="One change of one task.")
 class TaskEvent(Node):
     """Wraps a stored event; its position is known to who reads it from the log. What it is shown as is shared by its hearers."""
@@ -349,10 +364,11 @@ class TaskEvent(Node):
         """Also when the task is purged."""
         return global_id(TASK, self.document["subjectId"], self.document["ownerId"])
 
-    @strawberry.field(description="The task as it was right after this event.")
-    def task(self) -> Task | None:
-        """From the event itself."""
-        return Task(document=self.document["snapshot"])
+    task: Task | None = batched(
+        _task_then,
+        "The task as it was right after this event; null once it is purged.",
+        reads=["ownerId", "subjectId", "occurredAt", "snapshot"],
+    )
 
     @strawberry.field(description="The fields that changed; of a new task, those that hold something.")
     def changes(self) -> list[FieldChange]:
