@@ -45,11 +45,16 @@ class Process:
         """Of the program itself, not of its children."""
         return self._popen.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Also while it is frozen."""
+        return self._popen.poll() is None
+
     def wait_until(self, is_ready: Callable[[], bool]) -> None:
         """SystemExit with the end of its log, when it ends or stays silent for START_SECONDS."""
         deadline = time.monotonic() + START_SECONDS
         while not is_ready():
-            if self._popen.poll() is not None or time.monotonic() > deadline:
+            if not self.is_running or time.monotonic() > deadline:
                 raise SystemExit(f"{self._popen.args!r} did not start:\n{self.log_tail()}")
             time.sleep(0.1)
 
@@ -65,16 +70,21 @@ class Process:
         """The last lines that it wrote."""
         return self._log_file.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
 
-    def stop(self) -> None:
-        """Asked first; its process group, which is its own, is killed when it does not listen."""
-        if self._popen.poll() is not None:
-            return
-        self._popen.terminate()
-        try:
-            self._popen.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
+    def stop(self) -> int:
+        """Asked first; its process group, which is its own, is killed when it does not listen. Its status, negative for a signal."""
+        if self.is_running:
+            self._popen.terminate()
+            try:
+                self._popen.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return self._popen.wait()
+
+    def kill(self) -> None:
+        """Without a word, with its process group; returns when it is gone."""
+        if self.is_running:
             os.killpg(self._popen.pid, signal.SIGKILL)
-            self._popen.wait()
+        self._popen.wait()
 
 
 def family(pid: int) -> list[int]:

