@@ -1,10 +1,10 @@
-# make run | test | check | bench | setup | lock | clean. Nothing else has to be installed by hand.
+# make run | test | check | bench | chaos | setup | lock | clean. Nothing else has to be installed by hand.
 SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PAGE := src/taskgraph/server/graphiql/index.html
 
-.PHONY: run test check setup lock clean schema bench bench-check bench-page
+.PHONY: run test check setup lock clean schema bench bench-check bench-page chaos
 
 run: setup  ## set-up, then one machine with everything; another port: make run ARGS="--port 8011"
 	$(BIN)/taskgraph dev --demo $(ARGS)
@@ -51,6 +51,9 @@ bench-check: setup  ## has an operation become more expensive? needs no other se
 bench-page: bench/.venv/installed  ## the page of results anew, from bench/results.json
 	bench/.venv/bin/python -m bench.report bench/results.json docs
 
+chaos: setup  ## kills, stops and restarts everything under load, written to docs/reliability.md; minutes: make chaos ARGS=--quick
+	$(BIN)/python -m chaos $(ARGS)
+
 bench/.venv/installed: bench/requirements.txt
 	$(PYTHON) -m venv --clear bench/.venv
 	bench/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r bench/requirements.txt
@@ -63,4 +66,4 @@ bench/peers/node_modules/.package-lock.json: bench/peers/package.json bench/peer
 	touch $@
 
 clean:  ## what set-up and runs have made; a data folder is kept: remove .taskgraph by hand
-	rm -rf .venv bench/.venv bench/peers/node_modules bench/run bench/run.lock bench/quick web/node_modules src/taskgraph/server/graphiql .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv bench/.venv bench/peers/node_modules bench/run bench/run.lock bench/quick chaos/quick web/node_modules src/taskgraph/server/graphiql .mypy_cache .ruff_cache .pytest_cache .hypothesis
