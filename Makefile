@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '
 BIN := .venv/bin
 PAGE := src/taskgraph/server/graphiql/index.html
 
-.PHONY: run test check setup lock clean schema bench bench-check bench-page chaos
+.PHONY: run test check setup lock clean schema bench bench-check bench-page chaos chaos-page
 
 run: setup  ## set-up, then one machine with everything; another port: make run ARGS="--port 8011"
 	$(BIN)/taskgraph dev --demo $(ARGS)
@@ -53,6 +53,9 @@ bench-page: bench/.venv/installed  ## the page of results anew, from bench/resul
 
 chaos: setup  ## kills, stops and restarts everything under load, written to docs/reliability.md; minutes: make chaos ARGS=--quick
 	$(BIN)/python -m chaos $(ARGS)
+
+chaos-page: setup  ## the page of results anew, from chaos/results.json
+	$(BIN)/python -m chaos.page
 
 bench/.venv/installed: bench/requirements.txt
 	$(PYTHON) -m venv --clear bench/.venv

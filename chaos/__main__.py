@@ -18,7 +18,6 @@ from chaos.program import NotReady
 from chaos.scope import FULL, QUICK, Scope
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results.json"
 # A quick run tries each fault once or twice, so it never replaces the page.
 QUICK_FOLDER = HERE / "quick"
 
@@ -31,12 +30,12 @@ def main() -> None:
     scope = QUICK if args.quick else FULL
     if args.herd:
         scope = dataclasses.replace(scope, herd=args.herd)
-    file = QUICK_FOLDER / "results.json" if args.quick else RESULTS
+    file = QUICK_FOLDER / "results.json" if args.quick else page.RESULTS
     file.parent.mkdir(exist_ok=True)
     results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {"trials": {}}
     results |= {"machine": machine.described(), "scope": dataclasses.asdict(scope)}
     failed = [name for name in args.only if not _held(name, scope, results, file)]
-    written = QUICK_FOLDER / "reliability.md" if args.quick else HERE.parent / "docs" / "reliability.md"
+    written = QUICK_FOLDER / "reliability.md" if args.quick else page.PAGE
     written.write_text(page.text(results), encoding="utf-8")
     print(f"\n{page.table(results['trials'])}\n\nwrote {written}")
     if failed:

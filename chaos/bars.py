@@ -42,7 +42,8 @@ def _again(found: Found) -> str:
 
 
 def _back_within(seconds: float) -> Bar:
-    return Bar(f"writes are back within {seconds:g} s", lambda found: max(found["again_seconds"]) <= seconds, _again)
+    # To the tenth that is shown.
+    return Bar(f"writes are back within {seconds:g} s", lambda found: round(max(found["again_seconds"]), 1) <= seconds, _again)
 
 
 WRITES = Bar(
@@ -135,7 +136,7 @@ TRIALS: Mapping[str, Trial] = {
                 "it costs its server less than 8 MB",
                 lambda found: bool(found["cost_mb"] < 8),
                 lambda found: (
-                    f"{found['with']['growth_mb']:.1f} MB, without it {found['without']['growth_mb']:.1f} MB in the same time"
+                    f"it grew by {found['with']['growth_mb']:.1f} MB, before by {found['without']['growth_mb']:.1f} MB in the same time"
                 ),
             ),
             Bar(

@@ -1,12 +1,19 @@
-"""The text of docs/reliability.md: figures as they were measured; what is said about them holds for any run."""
+"""The text of docs/reliability.md: figures as they were measured; what is said about them holds for any run.
 
+`python -m chaos.page` writes it anew from results.json. It tries nothing.
+"""
+
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from chaos.bars import TRIALS
 
-METHOD = Path(__file__).with_name("method.md")
+HERE = Path(__file__).parent
+METHOD = HERE / "method.md"
+RESULTS = HERE / "results.json"
+PAGE = HERE.parent / "docs" / "reliability.md"
 HEADS = ("Fault", "What must hold", "What was measured", "")
 
 
@@ -58,3 +65,8 @@ def measured_with(results: Mapping[str, Any]) -> str:
             *when,
         ]
     )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(text(json.loads(RESULTS.read_text(encoding="utf-8"))), encoding="utf-8")
+    print(f"wrote {PAGE}")

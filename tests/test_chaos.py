@@ -1,6 +1,7 @@
 """What of chaos/ can be wrong without its run: its checks and its page; and a short run of it, with each kind of fault once."""
 
 import asyncio
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -115,6 +116,11 @@ def test_the_page_says_what_held_and_what_did_not() -> None:
     assert f"{first} 1 of 4 lost or doubled | **broken** |" in shown
     assert "| 0 breaches; 4 events delivered to 1 subscribers | held |" in shown
     assert bars.broken("server_kill", found) == ["each acknowledged write is stored exactly once: 1 of 4 lost or doubled"]
+
+
+def test_the_page_is_that_of_the_results() -> None:
+    """After a change of its text: `make chaos-page`."""
+    assert page.PAGE.read_text(encoding="utf-8") == page.text(json.loads(page.RESULTS.read_text(encoding="utf-8")))
 
 
 def test_the_control_fails_when_it_finds_nothing_wrong() -> None:
