@@ -33,9 +33,8 @@ class Person:
     password: str = field(default="", repr=False)
 
     def ask(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The decoded response, whatever its status."""
-        decoded: dict[str, Any] = self.post(document, variables).json()
-        return decoded
+        """The decoded response but for its price, whatever its status."""
+        return unpriced(self.post(document, variables))
 
     def post(
         self,
@@ -54,6 +53,13 @@ class Person:
             json={name: value for name, value in body.items() if value is not None},
             headers=signed_in | dict(headers or {}),
         )
+
+
+def unpriced(response: httpx.Response) -> dict[str, Any]:
+    """The decoded response without its extensions."""
+    decoded: dict[str, Any] = response.json()
+    decoded.pop("extensions", None)
+    return decoded
 
 
 def registered(client: httpx.Client, graphql_url: str, *, name: str, email: str | None, password: str) -> Person:

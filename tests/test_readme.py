@@ -34,13 +34,13 @@ from websockets.sync.client import ClientConnection, connect
 from taskgraph import demo
 from taskgraph.__main__ import app
 from taskgraph.demo import DemoAccount
-from taskgraph.errors import BadUserInput, Busy, ErrorCode, Unauthenticated
+from taskgraph.errors import BadUserInput, Busy, ErrorCode, OperationTooExpensive, Unauthenticated
 from taskgraph.server import websocket
 from taskgraph.settings import PREFIX, WITHOUT_EFFECT, Settings, load
 from taskgraph.storage import data_folder, mongo
 from tests.conftest import MakeSettings, Server, migrated, served
 from tests.metrics import deoptimised, numbers
-from tests.people import Person
+from tests.people import Person, unpriced
 from tests.processes import environ, ran, started
 
 ROOT = Path(__file__).parents[1]
@@ -242,7 +242,7 @@ class Reader:
             headers={"authorization": f"Bearer {self._server.token}"},
             timeout=ANSWER_SECONDS,
         )
-        return response.json()
+        return unpriced(response)
 
     def subscribe(self, asked: Asked) -> None:
         """From now on `next` gives the messages of this subscription."""
@@ -258,7 +258,11 @@ class Reader:
         """The next message of the subscription."""
         assert self._socket is not None
         message = json.loads(self._socket.recv(ANSWER_SECONDS))
-        return message["payload"] if message["type"] == "next" else message
+        if message["type"] != "next":
+            return message
+        payload = message["payload"]
+        del payload["extensions"]
+        return payload
 
 
 @pytest.mark.parametrize("page", pages_with("graphql"))
@@ -515,7 +519,7 @@ def test_every_error_code_is_documented() -> None:
     problems = {row[0].strip("`") for row in rows("docs/api.md", "Errors as data")}
     request_errors = {row[0].strip("`") for row in rows("docs/api.md", "Request errors")}
     assert problems == {code.value for code in ErrorCode}
-    raised = {error.code for error in (BadUserInput, Unauthenticated, Busy)}
+    raised = {error.code for error in (BadUserInput, Unauthenticated, OperationTooExpensive, Busy)}
     assert request_errors == raised | {"GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "INTERNAL"}
 
 

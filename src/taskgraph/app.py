@@ -135,8 +135,8 @@ def _endpoints(
 ) -> tuple[GraphQLOverHttp, GraphQLOverWebSocket]:
     settings, gate = resources[Settings], AccountGate(resources)
     return (
-        GraphQLOverHttp(documents, responses, gate, max_body_bytes=settings.max_body_bytes),
-        GraphQLOverWebSocket(documents, executor, gate, max_message_bytes=settings.max_body_bytes),
+        GraphQLOverHttp(documents, responses, gate, max_body_bytes=settings.max_body_bytes, max_cost=settings.max_cost),
+        GraphQLOverWebSocket(documents, executor, gate, max_message_bytes=settings.max_body_bytes, max_cost=settings.max_cost),
     )
 
 

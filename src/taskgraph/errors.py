@@ -5,6 +5,7 @@ TaskgraphError
 ├── RequestError            the operation cannot be answered; its `code` is the GraphQL error's extensions.code
 │   ├── BadUserInput        an argument makes no sense: a malformed cursor, a page size of 0
 │   ├── Unauthenticated     no valid access token where one is needed
+│   ├── OperationTooExpensive  it costs more points than allowed
 │   └── Busy                try again in `retry_after_seconds`
 └── Refused                 a rule of the domain says no; data for the caller in the payload's `errors`
     ├── InputRefused        one or more input members break their limits
@@ -13,9 +14,10 @@ TaskgraphError
 Anything else that escapes is a bug: traceback in the log, INTERNAL and a request id to the caller.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class ErrorCode(StrEnum):
@@ -51,6 +53,11 @@ class RequestError(TaskgraphError):
     code: str
     retry_after_seconds: int | None = None
 
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What else the error's extensions say."""
+        return {} if self.retry_after_seconds is None else {"retryAfterSeconds": self.retry_after_seconds}
+
 
 class BadUserInput(RequestError):
     """BAD_USER_INPUT."""
@@ -65,6 +72,22 @@ class Unauthenticated(RequestError):
 
     def __init__(self, message: str = "Sign in first: send a valid access token.") -> None:
         super().__init__(message)
+
+
+class OperationTooExpensive(RequestError):
+    """OPERATION_TOO_EXPENSIVE; nothing was run."""
+
+    code = "OPERATION_TOO_EXPENSIVE"
+
+    def __init__(self, message: str, *, cost: int, max_cost: int) -> None:
+        super().__init__(message)
+        self._cost = cost
+        self._max_cost = max_cost
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """Both sides of the comparison."""
+        return {"cost": self._cost, "maxCost": self._max_cost}
 
 
 class Busy(RequestError):

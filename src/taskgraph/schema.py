@@ -13,6 +13,7 @@ from taskgraph.accounts import sessions
 from taskgraph.context import Context, Info, Viewer
 from taskgraph.errors import BadUserInput
 from taskgraph.server import scalars
+from taskgraph.server.cost import ListSize
 from taskgraph.server.fields import REPEATABLE
 from taskgraph.server.payloads import GenericError
 from taskgraph.server.relay import Node, NodeKey, parse_id
@@ -40,6 +41,7 @@ class NodeQuery:
     @strawberry.field(
         description="The objects with these global ids, in their order; null for each that is not there. At most 100.",
         metadata=REPEATABLE,
+        directives=[ListSize(slicing_arguments=["ids"])],
     )
     async def nodes(
         self, info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="Global ids; at most 100.")]

@@ -31,7 +31,6 @@ WITHOUT_EFFECT = frozenset(
         "rate_limit_anonymous",
         "rate_limit_free",
         "rate_limit_premium",
-        "max_cost",
         "sentry_dsn",
         "otlp_endpoint",
     }

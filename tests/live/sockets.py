@@ -59,9 +59,10 @@ class Socket:
         return result
 
     def next(self, *, id: str = "1") -> dict[str, Any]:
-        """The payload of the next message, which must be a result of this operation."""
+        """The payload of the next message, which must be a result of this operation, but for its price."""
         message = self.receive()
         payload: dict[str, Any] = message.pop("payload", {})
+        payload.pop("extensions", None)
         assert message == {"type": "next", "id": id}, (message, payload)
         return payload
 

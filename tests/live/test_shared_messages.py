@@ -78,7 +78,7 @@ def test_who_subscribes_to_the_same_is_sent_the_same_text_made_once(
         subscribe(socket)
     subscribe(sockets[0], id='"2"')
     cursor = create(person, "shared")
-    payload = f'{{"data":{{"taskEvents":{{"cursor":"{cursor}","task":{{"title":"shared"}},"actor":{{"name":"Ada"}}}}}}}}'
+    payload = f'{{"data":{{"taskEvents":{{"cursor":"{cursor}","task":{{"title":"shared"}},"actor":{{"name":"Ada"}}}}}},"extensions":{{"cost":2}}}}'
     assert sorted((text(sockets[0]), text(sockets[0]))) == [
         f'{{"type":"next","id":"1","payload":{payload}}}',
         f'{{"type":"next","id":"\\"2\\"","payload":{payload}}}',

@@ -28,6 +28,7 @@ from taskgraph.server.executor import Answer, Executor, Operation
 from taskgraph.server.gate import Reply
 from taskgraph.server.limits import DocumentLimits
 from taskgraph.server.plans import Plans, compiled
+from taskgraph.server.prices import Price
 from taskgraph.server.relay import global_id
 from taskgraph.storage import migrate, mongo
 from taskgraph.storage.event_hub import EventHub
@@ -50,6 +51,7 @@ BY_HAND = os.environ.get("DIFFERENTIAL_CASES")
 CASES = int(BY_HAND or "300")
 SCHEMA = schema.build()
 CORE = Executor(SCHEMA, None, has_introspection=True)
+FREE = Price(None, ())
 LIMITS = DocumentLimits(max_depth=50, max_aliases=500, max_tokens=20_000)
 exhaustive = search(
     max_examples=CASES,
@@ -123,7 +125,7 @@ def unchecked(text: str) -> Prepared:
     """A document that declares variables and fragments which it may no longer use, so it cannot be validated."""
     document = parse(text)
     operations = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
-    return Prepared(document, [compiled(document, each) for each in operations])
+    return Prepared(document, [compiled(document, each, FREE) for each in operations])
 
 
 def one_root_each(text: str) -> Iterator[str]:

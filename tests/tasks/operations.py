@@ -140,7 +140,7 @@ def bulk(person: Person, field: str, given: Mapping[str, Any]) -> Any:
     """The payload of one of the three bulk mutations."""
     kind = f"{field[0].upper()}{field[1:]}Input"
     shown = "errors { __typename code path ... on DependencyCycle { cycle { title } } }"
-    results = f"results {{ index ref task {{ {FIELDS} blockedBy {{ nodes {{ title }} }} }} {shown} }}"
+    results = f"results {{ index ref task {{ {FIELDS} blockedBy(first: 3) {{ nodes {{ title }} }} }} {shown} }}"
     document = (
         f"mutation($input: {kind}!) {{ {field}(input: $input) {{ cursor replayed matchedCount changedCount {shown} {results} }} }}"
     )

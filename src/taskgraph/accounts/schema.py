@@ -13,6 +13,7 @@ from taskgraph.accounts.live_sessions import LiveSessions
 from taskgraph.accounts.model import Tier
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.context import Context, Info
+from taskgraph.server.cost import FREE, SIGN_IN, WRITE, ListSize
 from taskgraph.server.enums import described
 from taskgraph.server.fields import REPEATABLE, derived, stored
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
@@ -71,7 +72,7 @@ class Session(Node):
 class SignedIn(MutationPayload):
     """Null members when refused."""
 
-    viewer: User | None = strawberry.field(default=None, description="Who is signed in now.")
+    viewer: User | None = strawberry.field(default=None, description="Who is signed in now.", directives=[FREE])
     access_token: str | None = strawberry.field(
         default=None, description="Send it as `Authorization: Bearer <token>`. Valid for minutes."
     )
@@ -113,14 +114,16 @@ class RevokeSessionPayload(MutationPayload):
 class ChangePasswordPayload(MutationPayload):
     """With the viewer."""
 
-    viewer: User | None = strawberry.field(default=None, description="Whose password it is; null when refused.")
+    viewer: User | None = strawberry.field(default=None, description="Whose password it is; null when refused.", directives=[FREE])
 
 
 @strawberry.type(description="The profile was changed.")
 class UpdateProfilePayload(MutationPayload):
     """With the viewer."""
 
-    viewer: User | None = strawberry.field(default=None, description="The user after the change; null when refused.")
+    viewer: User | None = strawberry.field(
+        default=None, description="The user after the change; null when refused.", directives=[FREE]
+    )
 
 
 @strawberry.type(description="How many documents were removed for good.")
@@ -136,7 +139,9 @@ class RemovedData:
 class DeleteAccountPayload(MutationPayload):
     """With what was removed."""
 
-    removed: RemovedData | None = strawberry.field(default=None, description="What was removed; null when refused.")
+    removed: RemovedData | None = strawberry.field(
+        default=None, description="What was removed; null when refused.", directives=[FREE]
+    )
 
 
 @strawberry.input(description="A new account.")
@@ -204,7 +209,9 @@ class Query:
         document = await info.context.load(reads.users_by_id, viewer.id, info.projection) if viewer else None
         return User(document=document) if document else None
 
-    @strawberry.field(description="The viewer's live sessions, used last first; at most 100.")
+    @strawberry.field(
+        description="The viewer's live sessions, used last first; at most 100.", directives=[ListSize(assumed_size=10)]
+    )
     async def sessions(self, info: Info) -> list[Session]:
         """Only the viewer's own."""
         return [Session(document=each) for each in await sessions.sessions_of(info.context.db, info.context.viewer.id)]
@@ -214,7 +221,7 @@ class Query:
 class Mutation:
     """The root fields of accounts."""
 
-    @strawberry.mutation(description="Creates an account and signs it in. Open to everybody.")
+    @strawberry.mutation(description="Creates an account and signs it in. Open to everybody.", directives=[SIGN_IN])
     @refusals_as_errors(RegisterPayload)
     async def register(self, info: Info, input: Annotated[RegisterInput, INPUT]) -> RegisterPayload:
         """Two writes: the user, then the session."""
@@ -223,7 +230,9 @@ class Mutation:
         user = await writes.register(context.db, hasher, name=input.name, email=input.email, password=input.password)
         return await _open_session(context, user, RegisterPayload)
 
-    @strawberry.mutation(description="Signs in. Five failures in 15 minutes close the account to further attempts for a while.")
+    @strawberry.mutation(
+        description="Signs in. Five failures in 15 minutes close the account to further attempts for a while.", directives=[SIGN_IN]
+    )
     @refusals_as_errors(LoginPayload)
     async def login(self, info: Info, input: Annotated[LoginInput, INPUT]) -> LoginPayload:
         """The answer is the same for an unknown address and a wrong password."""
@@ -239,7 +248,8 @@ class Mutation:
 
     @strawberry.mutation(
         description="Trades a refresh token (argument, or the HttpOnly cookie) for a new pair. The old one is spent: "
-        "using it again ends the whole session, except within 10 seconds, for two tabs that refresh at once."
+        "using it again ends the whole session, except within 10 seconds, for two tabs that refresh at once.",
+        directives=[WRITE],
     )
     @refusals_as_errors(RefreshSessionPayload)
     async def refresh_session(
@@ -257,7 +267,8 @@ class Mutation:
         return _signed_in(context, user, granted, RefreshSessionPayload)
 
     @strawberry.mutation(
-        description="Ends the session of this request: its access token and its refresh token are worthless from now on."
+        description="Ends the session of this request: its access token and its refresh token are worthless from now on.",
+        directives=[WRITE],
     )
     @refusals_as_errors(LogoutPayload)
     async def logout(self, info: Info) -> LogoutPayload:
@@ -267,7 +278,7 @@ class Mutation:
         cookies.drop(info.context)
         return LogoutPayload()
 
-    @strawberry.mutation(description="Ends one session of the viewer.")
+    @strawberry.mutation(description="Ends one session of the viewer.", directives=[WRITE])
     @refusals_as_errors(RevokeSessionPayload)
     async def revoke_session(self, info: Info, input: Annotated[RevokeSessionInput, INPUT]) -> RevokeSessionPayload:
         """Somebody else's session is not found."""
@@ -276,13 +287,13 @@ class Mutation:
             raise sessions.SessionNotFound
         return RevokeSessionPayload(revoked_count=await _end_session(info.context, viewer.id, session_id))
 
-    @strawberry.mutation(description="Ends every session of the viewer except that of this request.")
+    @strawberry.mutation(description="Ends every session of the viewer except that of this request.", directives=[WRITE])
     @refusals_as_errors(RevokeSessionPayload)
     async def revoke_other_sessions(self, info: Info) -> RevokeSessionPayload:
         """For a lost device."""
         return RevokeSessionPayload(revoked_count=await _end_other_sessions(info.context))
 
-    @strawberry.mutation(description="Changes the password and ends every other session.")
+    @strawberry.mutation(description="Changes the password and ends every other session.", directives=[SIGN_IN])
     @refusals_as_errors(ChangePasswordPayload)
     async def change_password(self, info: Info, input: Annotated[ChangePasswordInput, INPUT]) -> ChangePasswordPayload:
         """Wrong current passwords count as failed logins."""
@@ -298,7 +309,7 @@ class Mutation:
         await _end_other_sessions(context)
         return ChangePasswordPayload(viewer=User(document=user))
 
-    @strawberry.mutation(description="Changes name, e-mail address or both.")
+    @strawberry.mutation(description="Changes name, e-mail address or both.", directives=[WRITE])
     @refusals_as_errors(UpdateProfilePayload)
     async def update_profile(self, info: Info, input: Annotated[UpdateProfileInput, INPUT]) -> UpdateProfilePayload:
         """What is null is kept."""
@@ -310,7 +321,8 @@ class Mutation:
         return UpdateProfilePayload(viewer=User(document=user))
 
     @strawberry.mutation(
-        description="Erases the account, its sessions, its tasks and their history; needs the password. Cannot be undone."
+        description="Erases the account, its sessions, its tasks and their history; needs the password. Cannot be undone.",
+        directives=[SIGN_IN],
     )
     @refusals_as_errors(DeleteAccountPayload)
     async def delete_account(self, info: Info, input: Annotated[DeleteAccountInput, INPUT]) -> DeleteAccountPayload:

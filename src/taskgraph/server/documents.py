@@ -28,6 +28,7 @@ from taskgraph.errors import RequestError
 from taskgraph.server import limits
 from taskgraph.server.limits import DocumentLimits
 from taskgraph.server.plans import Compiled, compiled
+from taskgraph.server.prices import Prices
 from taskgraph.server.two_part_cache import TwoPartCache
 
 GOOD_BYTES = 64 * 1024 * 1024
@@ -78,6 +79,7 @@ class Documents:
 
     def __init__(self, schema: strawberry.Schema, document_limits: DocumentLimits, *, has_introspection: bool) -> None:
         self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema it has built
+        self._prices = Prices(schema)
         self._max_tokens = document_limits.max_tokens
         self._hide_suggestions = not has_introspection
         closed = () if has_introspection else (NoSchemaIntrospectionCustomRule,)
@@ -134,7 +136,11 @@ class Documents:
         )
         if errors:
             raise DocumentRefused("GRAPHQL_VALIDATION_FAILED", [_light(_in_our_words(error)) for error in errors])
-        operations = [compiled(document, each) for each in document.definitions if isinstance(each, OperationDefinitionNode)]
+        operations = [
+            compiled(document, each, self._prices.price(document, each))
+            for each in document.definitions
+            if isinstance(each, OperationDefinitionNode)
+        ]
         return Prepared(document, operations)
 
 

@@ -23,11 +23,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a prepared document with what the caller sent along."""
+    """One operation of a prepared document with what the caller sent along, and its price in points."""
 
     prepared: Prepared
     name: str | None
     variables: Mapping[str, Any] | None
+    cost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,13 @@ class Answer:
     errors: Sequence[dict[str, Any]]
     was_run: bool = True
     encoded: bytes | None = None
+    cost: int = 0
 
     @property
     def body(self) -> dict[str, Any]:
         """The response map of the specification."""
         shown = {"errors": list(self.errors)} if self.errors else {}
-        return {**shown, "data": self.data} if self.was_run else shown
+        return {**shown, "data": self.data, "extensions": {"cost": self.cost}} if self.was_run else shown
 
     def encode(self) -> bytes:
         """The response map as JSON."""
@@ -83,7 +85,7 @@ class Executor:
             if self._plans is not None:
                 outcome = await self._plans.run(chosen, operation.variables or {}, context, source=source)
                 if outcome.data is not None:
-                    return Answer(outcome.data, ())
+                    return Answer(outcome.data, (), cost=operation.cost)
                 roots = outcome.roots
             result = execute(
                 self._schema,
@@ -95,7 +97,7 @@ class Executor:
                 middleware=MiddlewareManager(remembering(roots)) if roots else None,
                 **self._options(operation),
             )
-            return _answer(await result if isawaitable(result) else result)
+            return _answer(await result if isawaitable(result) else result, operation.cost)
 
     async def stream(self, operation: Operation, context: object) -> "AsyncGenerator[Any] | Answer":
         """The messages of a subscription, each still to be `run`; an answer with errors when it cannot begin."""
@@ -107,10 +109,10 @@ class Executor:
             **self._options(operation),
         )
         if isinstance(executor, list):
-            return _answer(ExecutionResult(None, executor))
+            return _answer(ExecutionResult(None, executor), operation.cost)
         stream = create_source_event_stream(executor)
         stream = await stream if isawaitable(stream) else stream
-        return _answer(stream) if isinstance(stream, ExecutionResult) else cast("AsyncGenerator[Any]", stream)
+        return _answer(stream, operation.cost) if isinstance(stream, ExecutionResult) else cast("AsyncGenerator[Any]", stream)
 
     def _options(self, operation: Operation) -> dict[str, Any]:
         return {
@@ -130,11 +132,11 @@ def refused_document(code: str, errors: Sequence[GraphQLError]) -> Answer:
     return Answer(None, [_with_code(error, code) for error in errors], was_run=False)
 
 
-def _answer(result: ExecutionResult) -> Answer:
+def _answer(result: ExecutionResult, cost: int) -> Answer:
     errors = [_shown(error) for error in result.errors or ()]
     # graphql-core found the variables not to fit before it ran anything.
     was_run = result.data is not None or any("path" in error for error in errors)
-    return Answer(result.data, errors, was_run=was_run)
+    return Answer(result.data, errors, was_run=was_run, cost=cost)
 
 
 def _shown(error: GraphQLError) -> dict[str, Any]:
@@ -157,8 +159,7 @@ def _shown(error: GraphQLError) -> dict[str, Any]:
 
 def _refused(error: GraphQLError, reason: RequestError, message: str) -> dict[str, Any]:
     log.info("refused", code=reason.code, path=error.path)
-    extra = {} if reason.retry_after_seconds is None else {"retryAfterSeconds": reason.retry_after_seconds}
-    return _formatted(error, message, {"code": reason.code, **extra})
+    return _formatted(error, message, {"code": reason.code, **reason.details})
 
 
 def _original(error: GraphQLError) -> BaseException | None:

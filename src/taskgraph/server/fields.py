@@ -48,13 +48,15 @@ def stored(key: str, description: str) -> Any:
     return strawberry.field(resolver=read, description=description, metadata={STORED: key, READS: frozenset({key})})
 
 
-def derived(*reads: str, description: str) -> Callable[[Callable[..., Any]], Any]:
+def derived(*reads: str, description: str, directives: Sequence[object] = ()) -> Callable[[Callable[..., Any]], Any]:
     """Decorates the resolver of a field that follows from these keys of the object's document, and from nothing else of it."""
-    field: Callable[[Callable[..., Any]], Any] = strawberry.field(description=description, metadata={READS: frozenset(reads)})
+    field: Callable[[Callable[..., Any]], Any] = strawberry.field(
+        description=description, directives=directives, metadata={READS: frozenset(reads)}
+    )
     return field
 
 
-def batched(plan: Callable[..., Reading[Any]], description: str, *, reads: Sequence[str]) -> Any:
+def batched(plan: Callable[..., Reading[Any]], description: str, *, reads: Sequence[str], directives: Sequence[object] = ()) -> Any:
     """A field whose values are loaded together. `plan(info, **arguments)` is called once for all objects at a place of the operation;
     `reads` are the keys of the object's document that it needs for that.
 
@@ -72,4 +74,6 @@ def batched(plan: Callable[..., Reading[Any]], description: str, *, reads: Seque
     read.__signature__ = signature.replace(parameters=[source, *signature.parameters.values()])  # type: ignore[attr-defined]
     read.__annotations__ = {name: kind for name, kind in plan.__annotations__.items() if name != "return"}
     read.__name__, read.__qualname__, read.__module__ = plan.__name__, plan.__qualname__, plan.__module__
-    return strawberry.field(resolver=read, description=description, metadata={BATCHED: plan, READS: frozenset(reads)})
+    return strawberry.field(
+        resolver=read, description=description, directives=directives, metadata={BATCHED: plan, READS: frozenset(reads)}
+    )

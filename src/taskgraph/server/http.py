@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from taskgraph.errors import BadUserInput
+from taskgraph.errors import BadUserInput, OperationTooExpensive
 from taskgraph.server.deadline import Deadline
 from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown, is_query
 from taskgraph.server.durations import Durations
@@ -91,11 +91,12 @@ class HttpRefusal(Exception):
 class GraphQLOverHttp:
     """The POST and GET of /graphql."""
 
-    def __init__(self, documents: Documents, responses: ResponseCache, gate: Gate, *, max_body_bytes: int) -> None:
+    def __init__(self, documents: Documents, responses: ResponseCache, gate: Gate, *, max_body_bytes: int, max_cost: int) -> None:
         self._documents = documents
         self._responses = responses
         self._gate = gate
         self._max_body_bytes = max_body_bytes
+        self._max_cost = max_cost
         self._receiving = Deadline(BODY_SECONDS)
         self.durations: defaultdict[int, Durations] = defaultdict(Durations)
 
@@ -130,6 +131,8 @@ class GraphQLOverHttp:
             return _response(refusal(BadUserInput(str(error))), media_type, reply, status=error.status, headers=error.headers)
         except DocumentRefused as error:
             return _response(refused_document(error.code, error.errors), media_type, reply)
+        except OperationTooExpensive as error:
+            return _response(refusal(error), media_type, reply)
         except Exception as error:  # noqa: BLE001 - the edge: what is no RequestError is logged and shown as BUSY or INTERNAL
             answer = refusal(error)
             return _response(answer, media_type, reply, status=_status_of_refusal(answer))
@@ -161,15 +164,17 @@ class GraphQLOverHttp:
     def _operation(self, request: Request, parameters: Parameters) -> Operation:
         prepared = self._documents.prepare(parameters.query)
         try:
-            chosen = prepared.operation(parameters.operation_name).operation
+            compiled = prepared.operation(parameters.operation_name)
         except OperationUnknown as error:
             raise HttpRefusal(HTTPStatus.BAD_REQUEST, str(error)) from error
+        chosen = compiled.operation
         if chosen.operation is OperationType.SUBSCRIPTION:
             raise HttpRefusal(HTTPStatus.BAD_REQUEST, "Subscriptions need a WebSocket at this address (graphql-transport-ws).")
         # HEAD is a GET without the answer's body.
         if request.method != "POST" and not is_query(chosen):
             raise HttpRefusal(HTTPStatus.METHOD_NOT_ALLOWED, "GET runs queries only; send mutations by POST.", allow="POST")
-        return Operation(prepared, parameters.operation_name, parameters.variables)
+        cost = compiled.price.affordable(parameters.variables or {}, max_cost=self._max_cost)
+        return Operation(prepared, parameters.operation_name, parameters.variables, cost)
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:

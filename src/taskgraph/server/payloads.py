@@ -7,6 +7,7 @@ from typing import ParamSpec, TypeVar
 import strawberry
 
 from taskgraph.errors import ErrorCode, Problem, Refused
+from taskgraph.server.cost import FREE
 from taskgraph.server.enums import described
 from taskgraph.storage.event_log import EventCursor
 
@@ -59,7 +60,9 @@ class GenericError(UserError):
 class MutationPayload:
     """Either it was done and `errors` is empty, or it was refused and nothing was written."""
 
-    errors: list[UserError] = strawberry.field(default_factory=list, description="Why it was refused; empty when it was done.")
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why it was refused; empty when it was done.", directives=[FREE]
+    )
     cursor: EventCursor | None = strawberry.field(
         default=None, description="Position of the write in the event log; null when no event was written."
     )

@@ -32,6 +32,7 @@ from taskgraph.server import variables
 from taskgraph.server.arguments import Conversions
 from taskgraph.server.compiler import compile_operation
 from taskgraph.server.plan import Deoptimised, Plan, Run, Unsupported
+from taskgraph.server.prices import Price
 from taskgraph.server.variables import CoerceVariables, Unusual
 
 MIN_CALLS = 2
@@ -54,6 +55,7 @@ class Compiled:
 
     operation: OperationDefinitionNode
     fragments: Mapping[str, FragmentDetails]
+    price: Price
     conditions: tuple[str, ...]
     inner_variables: tuple[str, ...]
     calls: int = 0
@@ -147,7 +149,7 @@ class Plans:
         return Outcome(None, roots)
 
 
-def compiled(document: DocumentNode, operation: OperationDefinitionNode) -> Compiled:
+def compiled(document: DocumentNode, operation: OperationDefinitionNode, price: Price) -> Compiled:
     """An operation ready to be compiled when it is hot."""
     fragments = {
         each.name.value: FragmentDetails(each) for each in document.definitions if isinstance(each, FragmentDefinitionNode)
@@ -155,7 +157,7 @@ def compiled(document: DocumentNode, operation: OperationDefinitionNode) -> Comp
     conditions, inner = _Conditions(), _InnerVariables(operation)
     visit(document, conditions)
     visit(document, inner)
-    return Compiled(operation, fragments, tuple(sorted(conditions.names)), tuple(sorted(inner.names)))
+    return Compiled(operation, fragments, price, tuple(sorted(conditions.names)), tuple(sorted(inner.names)))
 
 
 def remembering(roots: Mapping[str, Any]) -> Callable[..., Any]:

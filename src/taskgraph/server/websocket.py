@@ -52,6 +52,7 @@ class GraphQLOverWebSocket:
         gate: Gate,
         *,
         max_message_bytes: int,
+        max_cost: int,
         init_seconds: float = INIT_SECONDS,
         send_seconds: float = SEND_SECONDS,
     ) -> None:
@@ -61,6 +62,7 @@ class GraphQLOverWebSocket:
         self._gate = gate
         self._sending = Deadline(send_seconds)
         self._max_message_bytes = max_message_bytes
+        self._max_cost = max_cost
         self._init_seconds = init_seconds
         self.connections = 0
 
@@ -100,6 +102,7 @@ class GraphQLOverWebSocket:
             self._gate,
             self._sending,
             max_message_bytes=self._max_message_bytes,
+            max_cost=self._max_cost,
         )
 
 
@@ -116,6 +119,7 @@ class Connection:
         sending: Deadline,
         *,
         max_message_bytes: int,
+        max_cost: int,
     ) -> None:
         self._socket = socket
         self._documents = documents
@@ -124,6 +128,7 @@ class Connection:
         self._gate = gate
         self._sending = sending
         self._max_message_bytes = max_message_bytes
+        self._max_cost = max_cost
         self._caller: Caller | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
         self._streaming: set[asyncio.Task[None]] = set()
@@ -222,7 +227,10 @@ class Connection:
         parameters = Parameters.of(payload)
         if parameters.read_after is not None:
             await self._gate.reach(parameters.read_after)
-        return Operation(self._documents.prepare(parameters.query), parameters.operation_name, parameters.variables)
+        prepared = self._documents.prepare(parameters.query)
+        price = prepared.operation(parameters.operation_name).price
+        cost = price.affordable(parameters.variables or {}, max_cost=self._max_cost)
+        return Operation(prepared, parameters.operation_name, parameters.variables, cost)
 
     async def _answer(self, operation_id: str, operation: Operation) -> bool:
         chosen = operation.prepared.operation(operation.name).operation

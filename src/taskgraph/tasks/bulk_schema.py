@@ -8,6 +8,7 @@ from strawberry import UNSET
 
 from taskgraph.context import Info
 from taskgraph.errors import ErrorCode, Problem
+from taskgraph.server.cost import FREE, Cost, ListSize
 from taskgraph.server.payloads import INPUT, MutationPayload, UserError, refusals_as_errors, shown
 from taskgraph.server.relay import parse_id_of
 from taskgraph.storage.group_commit import GroupCommit
@@ -20,6 +21,8 @@ from taskgraph.tasks.inputs import KEY, CreateTaskInput, TaskPatch, key_of
 from taskgraph.tasks.task_schema import Task
 
 MODE = "What happens to the other items when one cannot be done."
+BULK_WRITE = Cost(weight=2)
+SELECTED = ListSize(assumed_size=100, slicing_arguments=["input.where.ids"])
 DRY_RUN = "Writes nothing: the results show what would be. The idempotency key is not used up."
 
 
@@ -84,9 +87,12 @@ class BulkTaskResult:
     index: int = strawberry.field(description="The place of the item in the call, from 0.")
     ref: str | None = strawberry.field(description="Its local name, if it was given one.")
     task: Task | None = strawberry.field(
-        description="The task right after the call; null when this item or the whole call was refused."
+        description="The task right after the call; null when this item or the whole call was refused.",
+        directives=[FREE],
     )
-    errors: list[UserError] = strawberry.field(description="What is wrong with this item; empty when that is nothing.")
+    errors: list[UserError] = strawberry.field(
+        description="What is wrong with this item; empty when that is nothing.", directives=[FREE]
+    )
 
 
 @strawberry.type(description="What became of all items of a bulk call.")
@@ -94,7 +100,9 @@ class BulkTasksPayload(MutationPayload):
     """With a result each."""
 
     results: list[BulkTaskResult] = strawberry.field(
-        default_factory=list, description="One for each item, at most 500, in order. Empty when the call as a whole was refused."
+        default_factory=list,
+        description="One for each item, at most 500, in order. Empty when the call as a whole was refused.",
+        directives=[FREE],
     )
     matched_count: int = strawberry.field(default=0, description="How many tasks were meant.")
     changed_count: int = strawberry.field(default=0, description="How many were made or changed, or would be in a dry run.")
@@ -106,7 +114,8 @@ class Mutation:
 
     @strawberry.mutation(
         description="Creates up to 500 tasks with their parents and blockers, in one transaction. With ALL_OR_NOTHING, `errors` holds what is "
-        "wrong with any item, and then there are no tasks."
+        "wrong with any item, and then there are no tasks.",
+        directives=[BULK_WRITE, ListSize(slicing_arguments=["input.tasks"])],
     )
     @refusals_as_errors(BulkTasksPayload)
     async def bulk_create_tasks(self, info: Info, input: Annotated[BulkCreateTasksInput, INPUT]) -> BulkTasksPayload:
@@ -117,7 +126,8 @@ class Mutation:
 
     @strawberry.mutation(
         description="Applies one patch to up to 500 tasks, in one transaction. A task that it does not change gets no new version. Tasks that "
-        "become DONE together need not wait for each other."
+        "become DONE together need not wait for each other.",
+        directives=[BULK_WRITE, SELECTED],
     )
     @refusals_as_errors(BulkTasksPayload)
     async def bulk_update_tasks(self, info: Info, input: Annotated[BulkUpdateTasksInput, INPUT]) -> BulkTasksPayload:
@@ -128,7 +138,8 @@ class Mutation:
         return _payload(info, await bulk.update_tasks(commits, viewer.id, selected, patch, how=how, key=key))
 
     @strawberry.mutation(
-        description="Deletes up to 500 tasks, in one transaction; each can be restored for 30 days, without its dependencies."
+        description="Deletes up to 500 tasks, in one transaction; each can be restored for 30 days, without its dependencies.",
+        directives=[BULK_WRITE, SELECTED],
     )
     @refusals_as_errors(BulkTasksPayload)
     async def bulk_delete_tasks(self, info: Info, input: Annotated[BulkDeleteTasksInput, INPUT]) -> BulkTasksPayload:

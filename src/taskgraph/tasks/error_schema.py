@@ -2,6 +2,7 @@
 
 import strawberry
 
+from taskgraph.server.cost import FREE, ListSize
 from taskgraph.server.payloads import UserError, shown
 from taskgraph.tasks.refusals import Loop, StaleVersion
 from taskgraph.tasks.task_schema import Task
@@ -11,7 +12,7 @@ from taskgraph.tasks.task_schema import Task
 class VersionConflict(UserError):
     """Of one task."""
 
-    current: Task = strawberry.field(description="The task as it is now.")
+    current: Task = strawberry.field(description="The task as it is now.", directives=[FREE])
     conflicting_fields: list[str] = strawberry.field(
         description="Those fields of the patch, at most all of them, that have changed since `expectedVersion`. When there are none, the same "
         "patch can be applied to the current version without loss."
@@ -24,7 +25,8 @@ class DependencyCycle(UserError):
 
     cycle: list[Task] = strawberry.field(
         description="The loop in order: each task waits for the next, first and last are the same; at most 10,000. Of a bulk call, also tasks "
-        "that were not made."
+        "that were not made.",
+        directives=[FREE, ListSize(assumed_size=10)],
     )
 
 

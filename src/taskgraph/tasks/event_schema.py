@@ -10,6 +10,7 @@ from bson import ObjectId
 
 from taskgraph.context import Info
 from taskgraph.errors import Unauthenticated
+from taskgraph.server.cost import FORWARD_PAGE, Cost
 from taskgraph.server.relay import expect_id_of
 from taskgraph.storage.event_hub import Checkpoint, EventHub, Gap
 from taskgraph.storage.event_hub import Message as HubMessage
@@ -69,7 +70,8 @@ class Query:
 
     @strawberry.field(
         description="Changes of the tasks the viewer can see, oldest first: the pull form of the subscription, with the same cursors. "
-        "`first` is 1..100; 20 when left out."
+        "`first` is 1..100; 20 when left out.",
+        directives=[FORWARD_PAGE],
     )
     async def task_events(
         self,
@@ -87,7 +89,8 @@ class Query:
         return TaskEventConnection(page=await stored.page(viewer.id, _condition(filter), after=after, size=size))
 
     @strawberry.field(
-        description="A position that all data of the same answer is at least as new as: read it with the first page, then subscribe from it, and nothing is missed."
+        description="A position that all data of the same answer is at least as new as: read it with the first page, then subscribe from it, and nothing is missed.",
+        directives=[Cost(weight=1)],
     )
     async def latest_cursor(self, info: Info) -> EventCursor:
         """What this process has heard by now was committed before whatever is still to be read."""

@@ -5,6 +5,7 @@ from typing import Annotated
 import strawberry
 
 from taskgraph.context import Info
+from taskgraph.server.cost import FREE, WRITE
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
 from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.tasks import dependencies
@@ -26,8 +27,12 @@ class DependencyInput:
 class DependencyPayload(MutationPayload):
     """After the change."""
 
-    blocker: Task | None = strawberry.field(default=None, description="The task to be done first; null when refused.")
-    blocked: Task | None = strawberry.field(default=None, description="The task that has to wait; null when refused.")
+    blocker: Task | None = strawberry.field(
+        default=None, description="The task to be done first; null when refused.", directives=[FREE]
+    )
+    blocked: Task | None = strawberry.field(
+        default=None, description="The task that has to wait; null when refused.", directives=[FREE]
+    )
 
 
 @strawberry.type
@@ -36,7 +41,8 @@ class Mutation:
 
     @strawberry.mutation(
         description="Makes a task wait for another. Adding what is there changes nothing. Parents and blockers form one graph without loops: "
-        "what would close one is refused with DependencyCycle. A task has at most 100 blockers, and blocks at most 100 others."
+        "what would close one is refused with DependencyCycle. A task has at most 100 blockers, and blocks at most 100 others.",
+        directives=[WRITE],
     )
     @refusals_as_errors(DependencyPayload)
     async def add_dependency(self, info: Info, input: Annotated[DependencyInput, INPUT]) -> DependencyPayload:
@@ -50,7 +56,9 @@ class Mutation:
         )
         return _payload(info, written)
 
-    @strawberry.mutation(description="Lets a task no longer wait for another. Removing what is not there changes nothing.")
+    @strawberry.mutation(
+        description="Lets a task no longer wait for another. Removing what is not there changes nothing.", directives=[WRITE]
+    )
     @refusals_as_errors(DependencyPayload)
     async def remove_dependency(self, info: Info, input: Annotated[DependencyInput, INPUT]) -> DependencyPayload:
         """One transaction: edge, counters, event."""

@@ -7,6 +7,7 @@ from bson import ObjectId
 
 from taskgraph.context import Context, Info
 from taskgraph.errors import BadUserInput
+from taskgraph.server.cost import FORWARD_PAGE, FREE, PAGE, WRITE, Cost
 from taskgraph.server.fields import REPEATABLE
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
 from taskgraph.server.relay import parse_id_of
@@ -49,15 +50,19 @@ class TaskStats:
 
     total: int = strawberry.field(description="How many there are.")
     overdue: int = strawberry.field(description="How many are due before now and neither DONE nor CANCELED.")
-    by_status: list[StatusCount] = strawberry.field(description="One entry for every status, in the order of the enum, zeros too.")
-    by_priority: list[PriorityCount] = strawberry.field(description="One entry for every priority, LOW first, zeros too.")
+    by_status: list[StatusCount] = strawberry.field(
+        description="One entry for every status, in the order of the enum, zeros too.", directives=[FREE]
+    )
+    by_priority: list[PriorityCount] = strawberry.field(
+        description="One entry for every priority, LOW first, zeros too.", directives=[FREE]
+    )
 
 
 @strawberry.interface(description="A change of one task.")
 class TaskPayload(MutationPayload):
     """With the task."""
 
-    task: Task | None = strawberry.field(default=None, description="The task as it is now; null when refused.")
+    task: Task | None = strawberry.field(default=None, description="The task as it is now; null when refused.", directives=[FREE])
 
 
 @strawberry.type(description="The new task.")
@@ -103,6 +108,7 @@ class Query:
     @strawberry.field(
         description="Tasks the viewer can see, newest first. `first` or `last` is 1..100; 20 when neither is given.",
         metadata=REPEATABLE,
+        directives=[PAGE],
     )
     async def tasks(
         self,
@@ -125,6 +131,7 @@ class Query:
         description="Full-text search, best match first: a hit in the title weighs 10, in the description 5. "
         'Finds whole words; any of them matches, "quoted phrases" must match, -words must not.',
         metadata=REPEATABLE,
+        directives=[Cost(weight=2), FORWARD_PAGE],
     )
     async def search_tasks(
         self,
@@ -142,7 +149,7 @@ class Query:
         page = await reads.search(db, viewer_id, query, criteria=criteria, window=window, projection=info.projection)
         return TaskConnection(page=page, count=lambda: reads.search_count(db, viewer_id, query, criteria=criteria))
 
-    @strawberry.field(description="Counts of the viewer's tasks by status and priority.")
+    @strawberry.field(description="Counts of the viewer's tasks by status and priority.", directives=[Cost(weight=10)])
     async def task_stats(self, info: Info, filter: Filter = None) -> TaskStats:
         """One query."""
         stats = await reads.stats(
@@ -160,7 +167,7 @@ class Query:
 class Mutation:
     """The root fields of tasks."""
 
-    @strawberry.mutation(description="Creates a task of the viewer.")
+    @strawberry.mutation(description="Creates a task of the viewer.", directives=[WRITE])
     @refusals_as_errors(CreateTaskPayload)
     async def create_task(self, info: Info, input: Annotated[CreateTaskInput, INPUT]) -> CreateTaskPayload:
         """One transaction: task and event."""
@@ -169,7 +176,8 @@ class Mutation:
         return _payload(info, CreateTaskPayload, written)
 
     @strawberry.mutation(
-        description="Changes a task: a field left out of the patch is kept, null clears it. A patch that changes nothing makes no new version."
+        description="Changes a task: a field left out of the patch is kept, null clears it. A patch that changes nothing makes no new version.",
+        directives=[WRITE],
     )
     @refusals_as_errors(UpdateTaskPayload)
     async def update_task(self, info: Info, input: Annotated[UpdateTaskInput, INPUT]) -> UpdateTaskPayload:
@@ -187,7 +195,8 @@ class Mutation:
         return _payload(info, UpdateTaskPayload, written)
 
     @strawberry.mutation(
-        description="Deletes a task; it can be restored for 30 days, without its dependencies. Its subtasks stay. Deleting it again changes nothing."
+        description="Deletes a task; it can be restored for 30 days, without its dependencies. Its subtasks stay. Deleting it again changes nothing.",
+        directives=[WRITE],
     )
     @refusals_as_errors(DeleteTaskPayload)
     async def delete_task(self, info: Info, input: Annotated[DeleteTaskInput, INPUT]) -> DeleteTaskPayload:
@@ -202,7 +211,7 @@ class Mutation:
         )
         return _payload(info, DeleteTaskPayload, written)
 
-    @strawberry.mutation(description="Brings a deleted task back. Changes nothing when it is not deleted.")
+    @strawberry.mutation(description="Brings a deleted task back. Changes nothing when it is not deleted.", directives=[WRITE])
     @refusals_as_errors(RestoreTaskPayload)
     async def restore_task(self, info: Info, input: Annotated[RestoreTaskInput, INPUT]) -> RestoreTaskPayload:
         """One transaction: task and event."""
@@ -212,7 +221,8 @@ class Mutation:
 
     @strawberry.mutation(
         description="Gives a task the fields that it had at some point, as a new version that can itself be reverted. "
-        "Its parent, its subtasks and its dependencies stay."
+        "Its parent, its subtasks and its dependencies stay.",
+        directives=[WRITE],
     )
     @refusals_as_errors(RevertTaskPayload)
     async def revert_task(self, info: Info, input: Annotated[RevertTaskInput, INPUT]) -> RevertTaskPayload:

@@ -12,6 +12,7 @@ from taskgraph.accounts import reads as accounts
 from taskgraph.accounts.schema import USER, User
 from taskgraph.context import Info, Viewer
 from taskgraph.errors import Unauthenticated
+from taskgraph.server.cost import FORWARD_PAGE, FREE, LINKED_PAGE, PAGE, Cost
 from taskgraph.server.enums import described
 from taskgraph.server.fields import Reading, batched, derived, stored
 from taskgraph.server.relay import Node, PageInfo, global_id
@@ -201,27 +202,36 @@ class Task(Node):
         _subtasks,
         "The tasks that are parts of this one, newest first unless ordered otherwise. `first` or `last` is 1..100; 20 when neither is given.",
         reads=["ownerId"],
+        directives=[PAGE],
     )
     subtask_summary: SubtaskSummary = batched(
-        _subtask_summary, "How many subtasks there are and how many are done.", reads=["ownerId"]
+        _subtask_summary, "How many subtasks there are and how many are done.", reads=["ownerId"], directives=[Cost(weight=2)]
     )
 
     history: "TaskEventConnection" = batched(
         _history,
         "Its changes, oldest first, as far back as events are kept. `first` is 1..100; 20 when left out.",
         reads=["ownerId"],
+        directives=[FORWARD_PAGE],
     )
     as_of: TaskSnapshot | None = batched(
         _as_of,
         "How it stood at that point; null before it existed, and where the events that would tell are no longer kept.",
         reads=["ownerId", *SHOWN],
+        directives=[Cost(weight=2)],
     )
 
     blocked_by: "TaskConnection" = batched(
-        _blocked_by, "The tasks that this one waits for, at most 100, in the order in which they were added.", reads=["ownerId"]
+        _blocked_by,
+        "The tasks that this one waits for, at most 100, in the order in which they were added.",
+        reads=["ownerId"],
+        directives=[LINKED_PAGE],
     )
     blocks: "TaskConnection" = batched(
-        _blocks, "The tasks that wait for this one, at most 100, in the order in which they were added.", reads=["ownerId"]
+        _blocks,
+        "The tasks that wait for this one, at most 100, in the order in which they were added.",
+        reads=["ownerId"],
+        directives=[LINKED_PAGE],
     )
 
     @derived("openBlockers", description="Whether it waits for a task that is TODO or IN_PROGRESS.")
@@ -265,7 +275,7 @@ class TaskEdge:
         """Made only when selected."""
         return encode_cursor(self.page.window.order, self.document)
 
-    @strawberry.field(description="The task.")
+    @strawberry.field(description="The task.", directives=[FREE])
     def node(self) -> Task:
         """Already read."""
         return Task(document=self.document)
@@ -285,22 +295,22 @@ class TaskConnection:
     page: strawberry.Private[Page]
     count: strawberry.Private[Callable[[], Awaitable[int]]]
 
-    @strawberry.field(description="The tasks of this page with their cursors.")
+    @strawberry.field(description="The tasks of this page with their cursors.", directives=[FREE])
     def edges(self) -> list[TaskEdge]:
         """In order."""
         return [TaskEdge(page=self.page, document=document) for document in self.page.documents]
 
-    @strawberry.field(description="The tasks of this page without cursors.")
+    @strawberry.field(description="The tasks of this page without cursors.", directives=[FREE])
     def nodes(self) -> list[Task]:
         """In order."""
         return [Task(document=document) for document in self.page.documents]
 
-    @strawberry.field(description="Where this page stands in the list.")
+    @strawberry.field(description="Where this page stands in the list.", directives=[FREE])
     def page_info(self) -> PageInfo:
         """Of this page."""
         return PageInfo(page=self.page)
 
-    @derived(description="How many tasks the whole list has; counted only when selected.")
+    @derived(description="How many tasks the whole list has; counted only when selected.", directives=[Cost(weight=10)])
     async def total_count(self) -> int:
         """One more query."""
         return await self.count()
@@ -368,9 +378,10 @@ class TaskEvent(Node):
         _task_then,
         "The task as it was right after this event; null once it is purged.",
         reads=["ownerId", "subjectId", "occurredAt", "snapshot"],
+        directives=[FREE],
     )
 
-    @strawberry.field(description="The fields that changed; of a new task, those that hold something.")
+    @strawberry.field(description="The fields that changed; of a new task, those that hold something.", directives=[FREE])
     def changes(self) -> list[FieldChange]:
         """In a fixed order of fields."""
         owner_id = self.document["ownerId"]
@@ -388,7 +399,7 @@ class TaskEvent(Node):
 class TaskEventEdge:
     """With its place."""
 
-    node: TaskEvent = strawberry.field(description="The event.")
+    node: TaskEvent = strawberry.field(description="The event.", directives=[FREE])
 
     @strawberry.field(description="Its position in the log; pass it as `after`.")
     def cursor(self) -> EventCursor:
@@ -402,17 +413,17 @@ class TaskEventConnection:
 
     page: strawberry.Private[LogPage]
 
-    @strawberry.field(description="The events of this page with their cursors.")
+    @strawberry.field(description="The events of this page with their cursors.", directives=[FREE])
     def edges(self) -> list[TaskEventEdge]:
         """In order."""
         return [TaskEventEdge(node=shown_event(event)) for event in self.page.events]
 
-    @strawberry.field(description="The events of this page.")
+    @strawberry.field(description="The events of this page.", directives=[FREE])
     def nodes(self) -> list[TaskEvent]:
         """In order."""
         return [shown_event(event) for event in self.page.events]
 
-    @strawberry.field(description="Where this page stands in the log.")
+    @strawberry.field(description="Where this page stands in the log.", directives=[FREE])
     def page_info(self) -> PageInfo:
         """Its cursors are event cursors."""
         return PageInfo(page=self.page)
