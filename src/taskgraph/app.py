@@ -28,6 +28,7 @@ from taskgraph.errors import Busy
 from taskgraph.server import page
 from taskgraph.server.cors import Cors
 from taskgraph.server.documents import Documents
+from taskgraph.server.estimates import Estimates
 from taskgraph.server.executor import Executor
 from taskgraph.server.health import Check, Health
 from taskgraph.server.http import GraphQLOverHttp, accepts_html
@@ -65,17 +66,17 @@ def create_app(settings: Settings) -> ASGIApp:
     merged, versions = MergedReads(db), Versions(db)
     stored, positions = StoredEvents(db, settings), EventPositions(db)
     live, hub, erasers = LiveSessions(merged), EventHub(stored), Erasure([erasure.erase])
+    limits = DocumentLimits(settings.max_depth, settings.max_aliases, settings.max_tokens)
+    documents = Documents(schema.build(), limits, has_introspection=settings.has_introspection)
     resources = Resources(
         *(settings, db, merged, versions, GroupCommit(db, versions), cache, credentials, tokens, live, hub, erasers),
-        *(stored, positions),
+        *(stored, positions, Estimates(schema.build(), documents, max_cost=settings.max_cost)),
     )
     plans = Plans(schema.build()) if settings.compiled_execution == "on" else None
     executor = Executor(schema.build(), plans, has_introspection=settings.has_introspection)
     responses = ResponseCache(schema.build(), executor, versions, seconds=settings.response_cache_seconds)
     subscriptions = [hub.subscription, positions.subscription, live.subscription, PurgedEdges(db).subscription]
     tail = ChangeTail(db, [*subscriptions, *responses.subscriptions])
-    limits = DocumentLimits(settings.max_depth, settings.max_aliases, settings.max_tokens)
-    documents = Documents(schema.build(), limits, has_introspection=settings.has_introspection)
     over_http, over_websocket = _endpoints(resources, documents, executor, responses)
     metrics = Metrics(documents, plans, responses, over_http, over_websocket, has_live_events=tail.is_live.is_set)
     routes = [*_routes(resources, tail, over_http), *metrics.routes()]

@@ -23,6 +23,7 @@ from taskgraph.tasks import schema as tasks
 from taskgraph.tasks.error_schema import DependencyCycle, VersionConflict
 from taskgraph.tasks.history import EventKey
 from taskgraph.tasks.reads import TaskKey
+from taskgraph.usage import schema as usage
 
 MAX_NODES = 100
 
@@ -55,7 +56,7 @@ class NodeQuery:
 @strawberry.type(
     description="What can be read. All but `viewer` needs a signed-in viewer, and shows only what that viewer may see."
 )
-class Query(NodeQuery, accounts.Query, tasks.Query, event_schema.Query):
+class Query(NodeQuery, accounts.Query, tasks.Query, event_schema.Query, usage.Query):
     """Joined from the domains."""
 
 

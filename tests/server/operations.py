@@ -124,6 +124,9 @@ class Draft:
         if kind in EVENT_VALUES:
             return self.one_of(EVENT_VALUES[kind]) if kind == "TaskPoint" or self.chance(3) else None
         one_in, values = {
+            "document": (1, ['"{ viewer { id } }"', '"{ tasks(first: 2) { nodes { owner { id } } } }"', '"{"', '"{ x }"']),
+            "operationName": (6, ['"Q"', "null"]),
+            "variables": (6, ["{}", "{n: $n}", "[]", "null"]),
             "query": (1, ['"plan"', '"write test"', '""']),
             "filter": (3, FILTERS),
             "orderBy": (3, ORDERS),

@@ -24,6 +24,7 @@ from taskgraph.accounts import sessions
 from taskgraph.accounts.schema import SESSION, USER
 from taskgraph.context import Context, Resources, Viewer
 from taskgraph.server.documents import DocumentRefused, Documents, Prepared
+from taskgraph.server.estimates import Estimates
 from taskgraph.server.executor import Answer, Executor, Operation
 from taskgraph.server.gate import Reply
 from taskgraph.server.limits import DocumentLimits
@@ -167,7 +168,9 @@ def bench(settings: MakeSettings) -> Iterator[Bench]:
         documents = Documents(SCHEMA, LIMITS, has_introspection=True)
         yield Bench(
             portal,
-            Resources(made, db, MergedReads(db), GroupCommit(db, Versions(db)), _hub(db, made), StoredEvents(db, made)),
+            Resources(
+                made, db, MergedReads(db), GroupCommit(db, Versions(db)), _hub(db, made), StoredEvents(db, made), _estimates()
+            ),
             viewer,
             [str(each) for each in ids],
             documents,
@@ -321,6 +324,10 @@ async def _prepare(db: Database, made: Any) -> None:
         key = Key(task["ownerId"], f"key of {task['_id']}", b"")
         await task_writes.update_task(commits, task["ownerId"], task["_id"], patch, key=key)
     await give_positions(db)
+
+
+def _estimates() -> Estimates:
+    return Estimates(SCHEMA, Documents(SCHEMA, LIMITS, has_introspection=True), max_cost=5000)
 
 
 def _hub(db: Database, made: Any) -> EventHub:

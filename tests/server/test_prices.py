@@ -153,7 +153,7 @@ def test_every_list_of_objects_has_a_size() -> None:
             directives = definition.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].directives
             inner = definition.type.of_type if isinstance(definition.type, GraphQLNonNull) else definition.type
             if any(isinstance(each, ListSize) for each in directives):
-                sized.add(get_named_type(inner).name)
+                sized.add(str(get_named_type(inner)))
             elif isinstance(inner, GraphQLList) and is_composite_type(get_named_type(inner)):
                 unsized.append((kind.name, name))
     in_memory = {"errors", "changes", "byStatus", "byPriority"}
@@ -165,7 +165,8 @@ def test_every_operation_of_the_documentation_and_of_the_benchmark_is_ordinary()
     measured = [(each.document, each.variables) for each in (*WORKLOADS, *shapes(node_id="a"))]
     costs = [priced(text) for text in printed] + [priced(*each) for each in measured]
     assert len(costs) > 20
-    assert max(costs) <= 700
+    # The example of one that is refused.
+    assert [cost for cost in costs if cost > 700] == [10_100]
 
 
 @pytest.fixture

@@ -44,3 +44,5 @@ LINKED_PAGE = ListSize(assumed_size=5, slicing_arguments=["first"])
 WRITE = Cost(weight=10)
 # A password is hashed, which keeps a core busy for tens of milliseconds.
 SIGN_IN = Cost(weight=50)
+# A document that is new has to be parsed and validated.
+PREPARATION = Cost(weight=20)

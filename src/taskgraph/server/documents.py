@@ -11,6 +11,7 @@ from functools import partial
 
 import strawberry
 from graphql import (
+    ASTValidationRule,
     DocumentNode,
     GraphQLError,
     NoSchemaIntrospectionCustomRule,
@@ -84,7 +85,8 @@ class Documents:
         self._hide_suggestions = not has_introspection
         closed = () if has_introspection else (NoSchemaIntrospectionCustomRule,)
         specified = (limits.BoundedMerging if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules)
-        self._rules = (*specified, MaybeNullValidationRule, OneOfInputValidationRule, limits.rule(document_limits), *closed)
+        self._unlimited = (*specified, MaybeNullValidationRule, OneOfInputValidationRule, *closed)
+        self._rules = (*self._unlimited, limits.rule(document_limits))
         self._good = TwoPartCache[str, Prepared](GOOD_BYTES)
         self._failed = TwoPartCache[str, DocumentRefused](FAILED_BYTES)
         self.hits = self.misses = self.failures = 0
@@ -99,7 +101,7 @@ class Documents:
             # A new one each time: raising the cached object again would lengthen its traceback for ever.
             raise DocumentRefused(refused.code, refused.errors)
         try:
-            prepared = self._prepare(text)
+            prepared = self._prepare(text, self._rules)
         except DocumentRefused as error:
             self.failures += 1
             size_bytes = sys.getsizeof(text) + sum(map(_error_bytes, error.errors))
@@ -110,6 +112,13 @@ class Documents:
             operation.has_grown = partial(self._weigh, text, prepared)
         self._good.keep(text, prepared, _size_bytes(text, prepared))
         return prepared
+
+    def without_limits(self, text: str) -> Prepared | None:
+        """A document that need not keep within the limits on its shape, to be looked at and not run; None when it is not even valid."""
+        try:
+            return self._prepare(text, self._unlimited)
+        except DocumentRefused:
+            return None
 
     @property
     def kept(self) -> int:
@@ -124,16 +133,14 @@ class Documents:
     def _weigh(self, text: str, prepared: Prepared) -> None:
         self._good.reweigh(text, prepared, _size_bytes(text, prepared))
 
-    def _prepare(self, text: str) -> Prepared:
+    def _prepare(self, text: str, rules: Sequence[type[ASTValidationRule]]) -> Prepared:
         try:
             document = parse(text, max_lexical_tokens=self._max_tokens)
         except GraphQLError as error:
             raise DocumentRefused("GRAPHQL_PARSE_FAILED", [_light(error)]) from error
         except RecursionError as error:
             raise DocumentRefused("GRAPHQL_PARSE_FAILED", [GraphQLError("The document is nested too deep.")]) from error
-        errors = validate(
-            self._schema, document, self._rules, max_errors=MAX_VALIDATION_ERRORS, hide_suggestions=self._hide_suggestions
-        )
+        errors = validate(self._schema, document, rules, max_errors=MAX_VALIDATION_ERRORS, hide_suggestions=self._hide_suggestions)
         if errors:
             raise DocumentRefused("GRAPHQL_VALIDATION_FAILED", [_light(_in_our_words(error)) for error in errors])
         operations = [

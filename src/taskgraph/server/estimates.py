@@ -1,0 +1,63 @@
+"""Documents priced without being run, as they would be priced and refused if they were."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import strawberry
+from graphql import get_variable_values
+from graphql.execution.values import VariableValues
+
+from taskgraph.errors import OperationTooExpensive
+from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown, Prepared
+from taskgraph.server.prices import Estimate, FieldPrice
+
+NOTHING = Estimate(0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """What one operation would cost; `rejected_because` says why it would not be run. Without a valid document there is no price."""
+
+    estimate: Estimate
+    rejected_because: str | None
+    fields: Sequence[FieldPrice] = ()
+
+
+class Estimates:
+    """Prices documents of strangers, one after the other."""
+
+    def __init__(self, schema: strawberry.Schema, documents: Documents, *, max_cost: int) -> None:
+        self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema it has built
+        self._documents = documents
+        self._max_cost = max_cost
+        self._turn = asyncio.Lock()
+
+    async def estimate(self, text: str, name: str | None, variables: Mapping[str, Any]) -> Estimated:
+        """A new document takes milliseconds of the processor, so between two of them others have their turn."""
+        async with self._turn:
+            await asyncio.sleep(0)
+            return self._estimate(text, name, variables)
+
+    def _estimate(self, text: str, name: str | None, variables: Mapping[str, Any]) -> Estimated:
+        prepared: Prepared | None
+        try:
+            prepared, reason = self._documents.prepare(text), None
+        except DocumentRefused as refused:
+            prepared, reason = self._documents.without_limits(text), refused.errors[0].message
+        if prepared is None:
+            return Estimated(NOTHING, reason)
+        try:
+            chosen = prepared.operation(name)
+        except OperationUnknown as error:
+            return Estimated(NOTHING, str(error))
+        if reason is None:
+            values = get_variable_values(self._schema, chosen.operation.variable_definitions or (), dict(variables))
+            reason = None if isinstance(values, VariableValues) else values[0].message
+        if reason is None:
+            try:
+                chosen.price.affordable(variables, max_cost=self._max_cost)
+            except OperationTooExpensive as error:
+                reason = str(error)
+        return Estimated(chosen.price.estimate(variables), reason, chosen.price.fields(variables))

@@ -1,0 +1,1 @@
+"""What operations cost and what a caller may still spend."""

@@ -1,0 +1,1 @@
+"""Prices and limits as the API shows them, through the public door."""
