@@ -65,6 +65,7 @@ ORDER = {
             "executor",
             "estimates",
             "durations",
+            "rate_limit",
             "response_cache",
             "streams",
             "http",
@@ -74,7 +75,7 @@ ORDER = {
     ),
     "context": (),
     "accounts": (
-        *("model", "passwords", "tokens", "reads", "sessions", "live_sessions", "login_throttle", "credentials"),
+        *("model", "passwords", "tokens", "reads", "sessions", "live_sessions", "sign_ins", "login_throttle", "credentials"),
         *("erasure", "writes", "cookies", "gate", "schema"),
     ),
     "tasks": (

@@ -35,6 +35,7 @@ from taskgraph.server.http import GraphQLOverHttp, accepts_html
 from taskgraph.server.limits import DocumentLimits
 from taskgraph.server.metrics import Metrics
 from taskgraph.server.plans import Plans
+from taskgraph.server.rate_limit import RateLimits
 from taskgraph.server.response_cache import ResponseCache
 from taskgraph.server.websocket import GraphQLOverWebSocket
 from taskgraph.settings import Settings, names_set_without_effect
@@ -56,8 +57,8 @@ GARBAGE_THRESHOLD = 20_000
 log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """The ASGI application; connections are opened by its lifespan, in the process that serves."""
+def create_app(settings: Settings, *, processes: int = 1) -> ASGIApp:
+    """The ASGI application; connections are opened by its lifespan, in the process that serves, one of at least `processes`."""
     for name in names_set_without_effect(settings):
         log.warning("setting has no effect in this version", name=name)
     db, cache = mongo.connect(settings), redis.connect(settings)
@@ -66,11 +67,12 @@ def create_app(settings: Settings) -> ASGIApp:
     merged, versions = MergedReads(db), Versions(db)
     stored, positions = StoredEvents(db, settings), EventPositions(db)
     live, hub, erasers = LiveSessions(merged), EventHub(stored), Erasure([erasure.erase])
+    rates = RateLimits(cache, settings, processes=processes)
     limits = DocumentLimits(settings.max_depth, settings.max_aliases, settings.max_tokens)
     documents = Documents(schema.build(), limits, has_introspection=settings.has_introspection)
     resources = Resources(
         *(settings, db, merged, versions, GroupCommit(db, versions), cache, credentials, tokens, live, hub, erasers),
-        *(stored, positions, Estimates(schema.build(), documents, max_cost=settings.max_cost)),
+        *(stored, positions, rates, Estimates(schema.build(), documents, max_cost=settings.max_cost)),
     )
     plans = Plans(schema.build()) if settings.compiled_execution == "on" else None
     executor = Executor(schema.build(), plans, has_introspection=settings.has_introspection)
@@ -78,7 +80,7 @@ def create_app(settings: Settings) -> ASGIApp:
     subscriptions = [hub.subscription, positions.subscription, live.subscription, PurgedEdges(db).subscription]
     tail = ChangeTail(db, [*subscriptions, *responses.subscriptions])
     over_http, over_websocket = _endpoints(resources, documents, executor, responses)
-    metrics = Metrics(documents, plans, responses, over_http, over_websocket, has_live_events=tail.is_live.is_set)
+    metrics = Metrics(documents, plans, responses, rates, over_http, over_websocket, has_live_events=tail.is_live.is_set)
     routes = [*_routes(resources, tail, over_http), *metrics.routes()]
     starlette = Starlette(routes=routes, lifespan=_lifespan(resources, tail, hub))
     app: ASGIApp = ShortPath(over_http, over_websocket, otherwise=starlette)
@@ -118,7 +120,12 @@ def _lifespan(resources: Resources, tail: ChangeTail, hub: EventHub) -> Callable
             stack.push_async_callback(asyncio.to_thread, resources[Credentials].hasher.close)
             await retention.apply(db, resources[Settings])
             await resources[StoredEvents].apply_retention()
-            for work, name in ((tail.run(), "change tail"), (resources[EventPositions].run(), "event positions")):
+            works = {
+                "change tail": tail.run(),
+                "event positions": resources[EventPositions].run(),
+                "rate limits": resources[RateLimits].run(),
+            }
+            for name, work in works.items():
                 stack.push_async_callback(_cancelled, asyncio.create_task(work, name=name))
             # Those who lost another process will come here all at once.
             with suppress(TimeoutError, PyMongoError, Busy):
@@ -134,10 +141,10 @@ def _lifespan(resources: Resources, tail: ChangeTail, hub: EventHub) -> Callable
 def _endpoints(
     resources: Resources, documents: Documents, executor: Executor, responses: ResponseCache
 ) -> tuple[GraphQLOverHttp, GraphQLOverWebSocket]:
-    settings, gate = resources[Settings], AccountGate(resources)
+    settings, gate, rates = resources[Settings], AccountGate(resources), resources[RateLimits]
     return (
-        GraphQLOverHttp(documents, responses, gate, max_body_bytes=settings.max_body_bytes, max_cost=settings.max_cost),
-        GraphQLOverWebSocket(documents, executor, gate, max_message_bytes=settings.max_body_bytes, max_cost=settings.max_cost),
+        GraphQLOverHttp(documents, responses, gate, rates, max_body_bytes=settings.max_body_bytes),
+        GraphQLOverWebSocket(documents, executor, gate, rates, max_message_bytes=settings.max_body_bytes),
     )
 
 
@@ -175,6 +182,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
         allow_origin_regex=settings.origin_pattern,
         allow_methods=["GET", "POST"],
         allow_headers=["authorization", "content-type", "read-after"],
+        expose_headers=["ratelimit", "ratelimit-policy", "retry-after"],
         allow_credentials=True,
         max_age=3600,
     )

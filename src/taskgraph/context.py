@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 
 from taskgraph.errors import Unauthenticated
 from taskgraph.server.fields import FieldInfo
-from taskgraph.server.gate import Reply
+from taskgraph.server.gate import Purse, Reply
 from taskgraph.settings import Settings
 from taskgraph.storage import clock
 from taskgraph.storage.merged_reads import Answer, Batch, MergedReads
@@ -42,11 +42,21 @@ class Resources:
 class Context:
     """Lives as long as one operation; each message of a subscription is shown in one of its own, so none with older data."""
 
-    def __init__(self, resources: Resources, viewer: Viewer | None, connection: HTTPConnection, reply: Reply) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        viewer: Viewer | None,
+        connection: HTTPConnection,
+        reply: Reply,
+        purse: Purse | None = None,
+        cost: int = 0,
+    ) -> None:
         self.resources = resources
         self.db = resources[Database]
         self.settings = resources[Settings]
         self.reply = reply
+        self.purse = purse
+        self.cost = cost
         self._viewer = viewer
         self.connection = connection
         self._merged = resources[MergedReads]

@@ -6,6 +6,7 @@ TaskgraphError
 │   ├── BadUserInput        an argument makes no sense: a malformed cursor, a page size of 0
 │   ├── Unauthenticated     no valid access token where one is needed
 │   ├── OperationTooExpensive  it costs more points than allowed
+│   ├── RateLimited         in server/rate_limit.py: the caller has used a window up
 │   └── Busy                try again in `retry_after_seconds`
 └── Refused                 a rule of the domain says no; data for the caller in the payload's `errors`
     ├── InputRefused        one or more input members break their limits

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import functools
 import multiprocessing
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ DRAIN_SECONDS = 10
 KEEP_ALIVE_SECONDS = 75
 # A worker imports the whole application before it answers its supervisor for the first time.
 WORKER_SILENCE_SECONDS = 30
+WORKERS = "WEB_CONCURRENCY"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -96,6 +98,8 @@ def run(settings: Settings, *, host: str, port: int, workers: int) -> None:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve_here(settings, sock, announce))
             return
+        # Workers are given nothing but their environment; uvicorn takes the number from this name, too.
+        os.environ[WORKERS] = str(workers)
         supervisor = Workers(config("taskgraph.serve:worker", settings, workers=workers), sock, on_listening=announce)
         supervisor.run()
         if supervisor.has_failed:
@@ -116,7 +120,7 @@ def worker() -> ASGIApp:
         tether.tie(supervisor.pid, signal.SIGTERM)
     settings = load()
     logs.configure(settings)
-    return create_app(settings)
+    return create_app(settings, processes=int(os.environ.get(WORKERS, "1")))
 
 
 def config(app: str | Callable[[], ASGIApp], settings: Settings, *, workers: int = 1) -> uvicorn.Config:

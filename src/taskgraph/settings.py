@@ -26,11 +26,6 @@ DEVELOPMENT_SECRET = "taskgraph-development-only-secret-never-for-production"  #
 # Names of the interface whose part of the server is not built yet: accepted, so that one environment file fits every version.
 WITHOUT_EFFECT = frozenset(
     {
-        "rate_limits",
-        "rate_limit_window_seconds",
-        "rate_limit_anonymous",
-        "rate_limit_free",
-        "rate_limit_premium",
         "sentry_dsn",
         "otlp_endpoint",
     }
@@ -152,6 +147,11 @@ class Settings(BaseSettings):
     def has_graphiql(self) -> bool:
         """Default: everywhere but in production."""
         return self.environment is not Environment.PRODUCTION if self.graphiql is None else self.graphiql
+
+    @property
+    def has_rate_limits(self) -> bool:
+        """Default: everywhere but in development."""
+        return not self.is_development if self.rate_limits is None else self.rate_limits == "on"
 
     @property
     def origin_pattern(self) -> str:

@@ -30,13 +30,16 @@ from taskgraph.server.gate import Reply
 from taskgraph.server.limits import DocumentLimits
 from taskgraph.server.plans import Plans, compiled
 from taskgraph.server.prices import Price
+from taskgraph.server.rate_limit import RateLimits
 from taskgraph.server.relay import global_id
+from taskgraph.settings import Settings
 from taskgraph.storage import migrate, mongo
 from taskgraph.storage.event_hub import EventHub
 from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.idempotency import Key
 from taskgraph.storage.merged_reads import MergedReads
 from taskgraph.storage.mongo import Database, Document, Projection
+from taskgraph.storage.redis import Redis
 from taskgraph.storage.stored_events import StoredEvents
 from taskgraph.storage.versions import Versions
 from taskgraph.tasks import reads as task_reads
@@ -169,7 +172,14 @@ def bench(settings: MakeSettings) -> Iterator[Bench]:
         yield Bench(
             portal,
             Resources(
-                made, db, MergedReads(db), GroupCommit(db, Versions(db)), _hub(db, made), StoredEvents(db, made), _estimates()
+                made,
+                db,
+                MergedReads(db),
+                GroupCommit(db, Versions(db)),
+                _hub(db, made),
+                StoredEvents(db, made),
+                _estimates(),
+                _unlimited(made),
             ),
             viewer,
             [str(each) for each in ids],
@@ -328,6 +338,10 @@ async def _prepare(db: Database, made: Any) -> None:
 
 def _estimates() -> Estimates:
     return Estimates(SCHEMA, Documents(SCHEMA, LIMITS, has_introspection=True), max_cost=5000)
+
+
+def _unlimited(made: Settings) -> RateLimits:
+    return RateLimits(Redis(None), made, processes=1)
 
 
 def _hub(db: Database, made: Any) -> EventHub:

@@ -36,7 +36,7 @@ DELETE = "mutation($where: TaskSelector!) { bulkDeleteTasks(input: {where: $wher
 def priced(document: str, variables: Mapping[str, Any] | None = None) -> int:
     parsed = parse(document)
     (operation,) = (each for each in parsed.definitions if isinstance(each, OperationDefinitionNode))
-    return PRICES.price(parsed, operation).cost(variables or {})
+    return PRICES.price(parsed, operation).charge(variables or {}).cost
 
 
 @pytest.fixture

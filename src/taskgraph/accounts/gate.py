@@ -9,10 +9,11 @@ from starlette.requests import HTTPConnection
 
 from taskgraph.accounts import cookies, sessions
 from taskgraph.accounts.live_sessions import LiveSession, LiveSessions
+from taskgraph.accounts.model import Tier
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.context import Context, Resources, Viewer
 from taskgraph.errors import Busy, Unauthenticated
-from taskgraph.server.gate import Caller, Reply
+from taskgraph.server.gate import Caller, Purse, Reply
 from taskgraph.settings import Settings
 from taskgraph.storage.event_hub import EventHub
 from taskgraph.storage.event_log import EventCursor
@@ -61,14 +62,21 @@ class AccountGate:
             late = f"This server has not heard of that write within {REACH_SECONDS} s; try again shortly."
             raise Busy(late, retry_after_seconds=REACH_SECONDS) from error
 
-    def context(self, caller: Caller, connection: HTTPConnection, reply: Reply) -> Context:
+    def context(self, caller: Caller, connection: HTTPConnection, reply: Reply, cost: int = 0) -> Context:
         """A fresh context for one operation."""
         viewer = caller.viewer if isinstance(caller.viewer, Viewer) else None
-        return Context(self._resources, viewer, connection, reply)
+        return Context(self._resources, viewer, connection, reply, caller.purse, cost)
 
     def _caller(self, session: LiveSession, expires_at: datetime) -> Caller:
         until_ended = functools.partial(self._resources[LiveSessions].until_ended, session)
-        return Caller(Viewer(session.user_id, session.id), expires_at, until_ended, versions=(session.user_id, PROFILES))
+        purse = Purse(str(session.user_id), functools.partial(self._points, session))
+        return Caller(
+            Viewer(session.user_id, session.id), expires_at, until_ended, versions=(session.user_id, PROFILES), purse=purse
+        )
+
+    async def _points(self, session: LiveSession) -> int:
+        tier = await self._resources[LiveSessions].tier(session)
+        return self._settings.rate_limit_premium if tier is Tier.PREMIUM else self._settings.rate_limit_free
 
     def _is_allowed_origin(self, connection: HTTPConnection) -> bool:
         """Browsers send cookies along with WebSockets that foreign pages open; only the Origin tells them apart."""

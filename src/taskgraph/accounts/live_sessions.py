@@ -14,7 +14,8 @@ from weakref import WeakValueDictionary
 
 from bson import ObjectId, Timestamp
 
-from taskgraph.accounts import sessions
+from taskgraph.accounts import reads, sessions
+from taskgraph.accounts.model import Tier
 from taskgraph.accounts.tokens import Claims
 from taskgraph.errors import Unauthenticated
 from taskgraph.storage.change_tail import Change, Subscription
@@ -34,6 +35,8 @@ class LiveSession:
     user_id: ObjectId
     checked_at: float
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    tier: Tier = Tier.FREE
+    tier_read_at: float = -math.inf
 
 
 class LiveSessions:
@@ -75,6 +78,13 @@ class LiveSessions:
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return session
+
+    async def tier(self, session: LiveSession) -> Tier:
+        """Of the user, believed for BELIEVED_SECONDS."""
+        if time.monotonic() - session.tier_read_at > BELIEVED_SECONDS:
+            (user,) = await self._merged.load(reads.users_by_id, [session.user_id], frozenset({"tier"}))
+            session.tier, session.tier_read_at = Tier(user["tier"]) if user else Tier.FREE, time.monotonic()
+        return session.tier
 
     async def until_ended(self, session: LiveSession) -> None:
         """Returns when the session is over: told by the change stream, or found out by reading it from time to time."""

@@ -6,7 +6,6 @@ flushing Redis neither opens the gate (this process still counts) nor closes it 
 
 import asyncio
 import hashlib
-import ipaddress
 import math
 import time
 from collections.abc import AsyncGenerator
@@ -22,6 +21,7 @@ from limits.strategies import MovingWindowRateLimiter as LocalLimiter
 
 from taskgraph.accounts.model import email_key
 from taskgraph.errors import ErrorCode, Problem, Refused
+from taskgraph.server.rate_limit import address_key
 from taskgraph.storage.redis import Redis
 
 WINDOW_SECONDS = 900
@@ -61,7 +61,7 @@ class LoginThrottle:
         """One attempt; TooManyFailedLogins before the password costs anything."""
         windows = [(self._per_account, _account_key(email))]
         if address is not None:
-            windows.append((self._per_address, _address_key(address)))
+            windows.append((self._per_address, address_key(address)))
         async with self._held.setdefault(windows[0][1], asyncio.Lock()):
             for item, key in windows:
                 await self._expect_room(item, key)
@@ -116,12 +116,3 @@ async def _false() -> bool:
 def _account_key(email: str) -> str:
     # Hashed, because keys show up in monitoring and snapshots of Redis.
     return hashlib.sha256(email_key(email).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _address_key(address: str) -> str:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    # A household or server has a whole IPv6 /64 to draw addresses from.
-    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address

@@ -6,17 +6,18 @@ from typing import Annotated, TypeVar
 import strawberry
 from bson import ObjectId
 
-from taskgraph.accounts import cookies, reads, sessions, writes
+from taskgraph.accounts import cookies, reads, sessions, sign_ins, writes
 from taskgraph.accounts.credentials import Credentials
 from taskgraph.accounts.erasure import Erasure
 from taskgraph.accounts.live_sessions import LiveSessions
-from taskgraph.accounts.model import Tier
+from taskgraph.accounts.model import Tier, email_key
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.context import Context, Info
-from taskgraph.server.cost import FREE, SIGN_IN, WRITE, ListSize
+from taskgraph.server.cost import FREE, SIGN_IN, SIGNS_IN, WRITE, ListSize
 from taskgraph.server.enums import described
 from taskgraph.server.fields import REPEATABLE, derived, stored
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
+from taskgraph.server.rate_limit import RateLimits
 from taskgraph.server.relay import Node, global_id, parse_id_of
 from taskgraph.storage.mongo import Document
 from taskgraph.storage.versions import Versions
@@ -231,12 +232,15 @@ class Mutation:
         return await _open_session(context, user, RegisterPayload)
 
     @strawberry.mutation(
-        description="Signs in. Five failures in 15 minutes close the account to further attempts for a while.", directives=[SIGN_IN]
+        description="Signs in. Five failures in 15 minutes close the account to further attempts for a while.",
+        directives=[SIGN_IN],
+        metadata=SIGNS_IN,
     )
     @refusals_as_errors(LoginPayload)
     async def login(self, info: Info, input: Annotated[LoginInput, INPUT]) -> LoginPayload:
         """The answer is the same for an unknown address and a wrong password."""
         context = info.context
+        await sign_ins.admit(context.resources[RateLimits], email_key(input.email))
         user = await writes.authenticate(
             context.db,
             context.resources[Credentials],
@@ -250,6 +254,7 @@ class Mutation:
         description="Trades a refresh token (argument, or the HttpOnly cookie) for a new pair. The old one is spent: "
         "using it again ends the whole session, except within 10 seconds, for two tabs that refresh at once.",
         directives=[WRITE],
+        metadata=SIGNS_IN,
     )
     @refusals_as_errors(RefreshSessionPayload)
     async def refresh_session(
@@ -260,6 +265,7 @@ class Mutation:
         token = (input.refresh_token if input else None) or cookies.read_to_spend(context)
         if token is None:
             raise sessions.RefreshTokenMissing
+        await sign_ins.admit(context.resources[RateLimits], sessions.handle_of(token))
         granted = await sessions.refresh(context.db, token, ttl_seconds=context.settings.refresh_token_seconds)
         user = await reads.user(context.db, granted.session["userId"])
         if user is None:

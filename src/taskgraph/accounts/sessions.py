@@ -92,6 +92,12 @@ async def open_session(
     return Granted(session, token)
 
 
+def handle_of(text: str) -> str:
+    """What stays the same in all refresh tokens of a session; of anything else, itself."""
+    token = RefreshToken.parse(text)
+    return text if token is None else token.handle.hex()
+
+
 async def refresh(db: Database, text: str, *, ttl_seconds: int) -> Granted:
     """Spends a refresh token: the same session with its next token. RefreshRefused, or TokenReused after ending the session."""
     token, now = RefreshToken.parse(text), clock.now()

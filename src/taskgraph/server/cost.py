@@ -46,3 +46,5 @@ WRITE = Cost(weight=10)
 SIGN_IN = Cost(weight=50)
 # A document that is new has to be parsed and validated.
 PREPARATION = Cost(weight=20)
+# The metadata of root fields that count as attempts to sign in.
+SIGNS_IN = {"signs in": True}

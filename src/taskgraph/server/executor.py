@@ -15,20 +15,22 @@ from graphql import ExecutionResult, GraphQLError, MiddlewareManager, OperationT
 from taskgraph.errors import Busy, RequestError
 from taskgraph.server.documents import Prepared
 from taskgraph.server.plans import Plans, remembering
+from taskgraph.server.prices import Charge
 from taskgraph.storage import mongo
 
 RETRY_AFTER_SECONDS = 5
+NOTHING = Charge(0, 0, 0)
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a prepared document with what the caller sent along, and its price in points."""
+    """One operation of a prepared document with what the caller sent along, and what it is charged."""
 
     prepared: Prepared
     name: str | None
     variables: Mapping[str, Any] | None
-    cost: int = 0
+    charge: Charge = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class Executor:
             if self._plans is not None:
                 outcome = await self._plans.run(chosen, operation.variables or {}, context, source=source)
                 if outcome.data is not None:
-                    return Answer(outcome.data, (), cost=operation.cost)
+                    return Answer(outcome.data, (), cost=operation.charge.cost)
                 roots = outcome.roots
             result = execute(
                 self._schema,
@@ -97,7 +99,7 @@ class Executor:
                 middleware=MiddlewareManager(remembering(roots)) if roots else None,
                 **self._options(operation),
             )
-            return _answer(await result if isawaitable(result) else result, operation.cost)
+            return _answer(await result if isawaitable(result) else result, operation.charge.cost)
 
     async def stream(self, operation: Operation, context: object) -> "AsyncGenerator[Any] | Answer":
         """The messages of a subscription, each still to be `run`; an answer with errors when it cannot begin."""
@@ -109,10 +111,12 @@ class Executor:
             **self._options(operation),
         )
         if isinstance(executor, list):
-            return _answer(ExecutionResult(None, executor), operation.cost)
+            return _answer(ExecutionResult(None, executor), operation.charge.cost)
         stream = create_source_event_stream(executor)
         stream = await stream if isawaitable(stream) else stream
-        return _answer(stream, operation.cost) if isinstance(stream, ExecutionResult) else cast("AsyncGenerator[Any]", stream)
+        return (
+            _answer(stream, operation.charge.cost) if isinstance(stream, ExecutionResult) else cast("AsyncGenerator[Any]", stream)
+        )
 
     def _options(self, operation: Operation) -> dict[str, Any]:
         return {

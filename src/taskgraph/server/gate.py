@@ -10,6 +10,14 @@ from starlette.requests import HTTPConnection
 
 
 @dataclass(frozen=True, slots=True)
+class Purse:
+    """What a signed-in caller spends from: one for all sessions of an account. `points` gives how many there are in a window."""
+
+    account: str
+    points: Callable[[], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks. `viewer` is None for the anonymous; a live socket must go at `expires_at` (UTC without a zone), or earlier when
     `until_ended` returns. `versions` names what the caller's answers are made from; without any, none can be kept.
@@ -19,6 +27,7 @@ class Caller:
     expires_at: datetime | None = None
     until_ended: Callable[[], Awaitable[None]] | None = None
     versions: tuple[Hashable, ...] = ()
+    purse: Purse | None = None
 
 
 class OperationContext(Protocol):
@@ -62,5 +71,5 @@ class Gate(Protocol):
     async def reach(self, position: str) -> None:
         """Returns when what is read here shows everything up to a position in the event log; BadUserInput, Busy after a while."""
 
-    def context(self, caller: Caller, connection: HTTPConnection, reply: Reply) -> OperationContext:
-        """A fresh context for one operation."""
+    def context(self, caller: Caller, connection: HTTPConnection, reply: Reply, cost: int = 0) -> OperationContext:
+        """A fresh context for one operation, which costs so many points."""

@@ -16,11 +16,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from taskgraph.errors import BadUserInput, OperationTooExpensive
+from taskgraph.server import rate_limit
 from taskgraph.server.deadline import Deadline
 from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown, is_query
 from taskgraph.server.durations import Durations
 from taskgraph.server.executor import Answer, Operation, refusal, refused_document
-from taskgraph.server.gate import Gate, Reply
+from taskgraph.server.gate import Caller, Gate, Reply
+from taskgraph.server.rate_limit import REFUSED, RateLimited, RateLimits
 from taskgraph.server.response_cache import ResponseCache
 
 JSON = "application/json"
@@ -30,6 +32,7 @@ BODY_SECONDS = 10
 ANSWERED_IN = {GRAPHQL_JSON: GRAPHQL_JSON, JSON: JSON, "application/*": JSON, "*/*": JSON, "": JSON}
 STATUS_OF_CODE = {
     "UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED,
+    "RATE_LIMITED": HTTPStatus.TOO_MANY_REQUESTS,
     "BUSY": HTTPStatus.SERVICE_UNAVAILABLE,
     "INTERNAL": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -91,12 +94,14 @@ class HttpRefusal(Exception):
 class GraphQLOverHttp:
     """The POST and GET of /graphql."""
 
-    def __init__(self, documents: Documents, responses: ResponseCache, gate: Gate, *, max_body_bytes: int, max_cost: int) -> None:
+    def __init__(
+        self, documents: Documents, responses: ResponseCache, gate: Gate, rates: RateLimits, *, max_body_bytes: int
+    ) -> None:
         self._documents = documents
         self._responses = responses
         self._gate = gate
+        self._rates = rates
         self._max_body_bytes = max_body_bytes
-        self._max_cost = max_cost
         self._receiving = Deadline(BODY_SECONDS)
         self.durations: defaultdict[int, Durations] = defaultdict(Durations)
 
@@ -122,10 +127,15 @@ class GraphQLOverHttp:
             media_type = _media_type(_text(headers, b"accept") or "*/*")
             parameters = await self._parameters(request, _text(headers, b"content-type") or "")
             caller = await self._gate.admit(_text(headers, b"authorization"))
-            operation = self._operation(request, parameters)
+            if self._rates.is_on:
+                operation = await self._admitted(request, parameters, caller, reply)
+            else:
+                operation = self._operation(request, parameters)
             if (read_after := _text(headers, b"read-after") or parameters.read_after) is not None:
                 await self._gate.reach(read_after)
-            answer = await self._responses.run(operation, caller, lambda: self._gate.context(caller, request, reply))
+            answer = await self._responses.run(
+                operation, caller, lambda: self._gate.context(caller, request, reply, operation.charge.cost)
+            )
             return _response(answer, media_type, reply)
         except HttpRefusal as error:
             return _response(refusal(BadUserInput(str(error))), media_type, reply, status=error.status, headers=error.headers)
@@ -136,6 +146,21 @@ class GraphQLOverHttp:
         except Exception as error:  # noqa: BLE001 - the edge: what is no RequestError is logged and shown as BUSY or INTERNAL
             answer = refusal(error)
             return _response(answer, media_type, reply, status=_status_of_refusal(answer))
+
+    async def _admitted(self, request: Request, parameters: Parameters, caller: Caller, reply: Reply) -> Operation:
+        """The operation, paid for. What is refused for itself is paid for, too."""
+        charge, address = REFUSED, request.client.host if request.client else None
+        try:
+            operation = self._operation(request, parameters)
+            charge = operation.charge
+        finally:
+            try:
+                standings = await self._rates.admit(caller.purse, address, charge)
+            except RateLimited as error:
+                reply.headers.update(rate_limit.headers([error.standing]))
+                raise
+            reply.headers.update(rate_limit.headers(standings))
+        return operation
 
     async def _parameters(self, request: Request, content_type: str) -> Parameters:
         if request.method != "POST":
@@ -173,8 +198,8 @@ class GraphQLOverHttp:
         # HEAD is a GET without the answer's body.
         if request.method != "POST" and not is_query(chosen):
             raise HttpRefusal(HTTPStatus.METHOD_NOT_ALLOWED, "GET runs queries only; send mutations by POST.", allow="POST")
-        cost = compiled.price.affordable(parameters.variables or {}, max_cost=self._max_cost)
-        return Operation(prepared, parameters.operation_name, parameters.variables, cost)
+        charge = compiled.price.affordable(parameters.variables or {}, max_cost=self._rates.max_cost)
+        return Operation(prepared, parameters.operation_name, parameters.variables, charge)
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from taskgraph.server.documents import Documents
 from taskgraph.server.http import GraphQLOverHttp
 from taskgraph.server.plans import Plans
+from taskgraph.server.rate_limit import WINDOWS, RateLimits
 from taskgraph.server.response_cache import ResponseCache
 from taskgraph.server.websocket import GraphQLOverWebSocket
 
@@ -30,6 +31,7 @@ class Metrics(Collector):
         documents: Documents,
         plans: Plans | None,
         responses: ResponseCache,
+        rates: RateLimits,
         over_http: GraphQLOverHttp,
         over_websocket: GraphQLOverWebSocket,
         *,
@@ -38,6 +40,7 @@ class Metrics(Collector):
         self._documents = documents
         self._plans = plans
         self._responses = responses
+        self._rates = rates
         self._over_http = over_http
         self._over_websocket = over_websocket
         self._has_live_events = has_live_events
@@ -57,6 +60,7 @@ class Metrics(Collector):
         """All but what the operating system knows of the process."""
         yield InfoMetricFamily("taskgraph_process", "Who answers.", {"version": version("taskgraph"), "pid": str(os.getpid())})
         yield from self._of_requests()
+        yield from self._of_limits()
         yield from self._of_documents()
         yield from self._of_plans()
         yield from self._of_live_updates()
@@ -72,6 +76,20 @@ class Metrics(Collector):
         kept.add_metric(["hit"], self._responses.hits)
         kept.add_metric(["miss"], self._responses.misses)
         yield kept
+
+    def _of_limits(self) -> Iterator[Metric]:
+        rates = self._rates
+        refused = CounterMetricFamily("taskgraph_rate_limited", "Operations refused by a rate limit.", labels=["window"])
+        for window in WINDOWS:
+            refused.add_metric([window], rates.refused[window])
+        yield refused
+        yield CounterMetricFamily(
+            "taskgraph_rate_limit_local", "Decisions made without Redis, by this process's share.", rates.local
+        )
+        yield GaugeMetricFamily(
+            "taskgraph_rate_limit_is_local", "Whether the last decision was such a one: 1 or 0.", rates.is_local
+        )
+        yield GaugeMetricFamily("taskgraph_rate_limit_processes", "Processes that share the limits then.", rates.processes)
 
     def _of_documents(self) -> Iterator[Metric]:
         documents = CounterMetricFamily("taskgraph_documents", "Documents that came, by what was done.", labels=["result"])

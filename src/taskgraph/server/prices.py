@@ -33,7 +33,7 @@ from graphql import (
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from taskgraph.errors import OperationTooExpensive
-from taskgraph.server.cost import Cost, ListSize
+from taskgraph.server.cost import SIGNS_IN, Cost, ListSize
 from taskgraph.storage.paging import PAGE_MAX
 
 # The whole schema, whatever is asked of it.
@@ -69,12 +69,22 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Charge:
+    """What a caller owes for one operation: points, and how many root fields it runs, those that sign in among them."""
+
+    cost: int
+    fields: int
+    sign_ins: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tag:
     """What the schema says about the price of a field."""
 
     weight: int
     size: ListSize | None
     is_list: bool
+    is_sign_in: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -149,31 +159,28 @@ class Price:
     def __init__(self, root: Shape | None, sources: Sequence[Source]) -> None:
         self._root = root
         self._sources = tuple(sources)
-        self._known: dict[Values, int] = {}
+        self._known: dict[Values, Charge] = {}
 
-    def cost(self, variables: Variables) -> int:
-        """In points, at most BEYOND."""
+    def charge(self, variables: Variables) -> Charge:
+        """With at most BEYOND points."""
         values = tuple([source(variables) for source in self._sources])
-        cost = self._known.get(values)
-        if cost is None:
+        charge = self._known.get(values)
+        if charge is None:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
-            cost = self._known[values] = self.estimate(variables).cost
-        return cost
+            charge = self._known[values] = self._charge(values)
+        return charge
 
-    def affordable(self, variables: Variables, *, max_cost: int) -> int:
-        """The cost, if it is not above `max_cost`. OperationTooExpensive."""
-        cost = self.cost(variables)
-        if cost > max_cost:
+    def affordable(self, variables: Variables, *, max_cost: int) -> Charge:
+        """The charge, if its points are not above `max_cost`. OperationTooExpensive."""
+        charge = self.charge(variables)
+        if (cost := charge.cost) > max_cost:
             raise OperationTooExpensive(_too_expensive(cost, max_cost, self.fields(variables)), cost=cost, max_cost=max_cost)
-        return cost
+        return charge
 
     def estimate(self, variables: Variables) -> Estimate:
         """Counted anew."""
-        if self._root is None:
-            return Estimate(BEYOND, BEYOND, BEYOND)
-        sums = _Counting(self._values(variables)).below(self._root, 1)
-        return Estimate(min(sums.cost, BEYOND), sums.depth, min(sums.nodes, BEYOND))
+        return self._estimate(self._values(variables))
 
     def fields(self, variables: Variables) -> list[FieldPrice]:
         """Each field that gives objects or costs something, at most MAX_LISTED, in the order of the document. Of an interface or
@@ -188,6 +195,16 @@ class Price:
             if len(found) == MAX_LISTED:
                 break
         return found
+
+    def _charge(self, values: Values) -> Charge:
+        roots = list(_Counting(values).entries(self._root)) if self._root else []
+        return Charge(self._estimate(values).cost, len(roots), sum(entry.tag.is_sign_in for entry in roots))
+
+    def _estimate(self, values: Values) -> Estimate:
+        if self._root is None:
+            return Estimate(BEYOND, BEYOND, BEYOND)
+        sums = _Counting(values).below(self._root, 1)
+        return Estimate(min(sums.cost, BEYOND), sums.depth, min(sums.nodes, BEYOND))
 
     def _values(self, variables: Variables) -> Values:
         return tuple([source(variables) for source in self._sources])
@@ -214,7 +231,7 @@ class _Counting:
         return known
 
     def listed(self, shape: Shape, above: str, times: int, handed: int) -> Iterator[FieldPrice]:
-        for entry in self._entries(self._dearest(shape, handed)):
+        for entry in self.entries(self._dearest(shape, handed)):
             size, path = self._size(entry, handed), f"{above}{entry.key}"
             if entry.below is not None or entry.tag.weight:
                 yield FieldPrice(path, min(times * size * entry.tag.weight, BEYOND))
@@ -227,7 +244,7 @@ class _Counting:
             of_each = [self.below(each, handed) for each in shape.alternatives]
             return _Sums(*(max(getattr(each, name) for each in of_each) for name in ("cost", "depth", "nodes")))
         cost = depth = nodes = 0
-        for entry in self._entries(shape):
+        for entry in self.entries(shape):
             size = self._size(entry, handed)
             cost += size * entry.tag.weight
             below = _Sums(0, 0, 0)
@@ -242,7 +259,8 @@ class _Counting:
     def _dearest(self, shape: Shape, handed: int) -> Shape:
         return max(shape.alternatives, key=lambda each: self.below(each, handed).cost) if shape.alternatives else shape
 
-    def _entries(self, shape: Shape) -> Iterator[Entry]:
+    def entries(self, shape: Shape) -> Iterator[Entry]:
+        """Those that are there."""
         for entry in shape.entries:
             if any(all(self._values[place.index] for place in places) for places in entry.conditions):
                 yield entry
@@ -409,11 +427,12 @@ def _counted(value: Any, path: Sequence[str]) -> int | None:
 
 def _tag(kind: GraphQLObjectType, name: str) -> Tag:
     definition = kind.fields[name]
-    directives = definition.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].directives
+    declared = definition.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
+    directives = declared.directives
     inner = definition.type.of_type if isinstance(definition.type, GraphQLNonNull) else definition.type
     weight = next((each.weight for each in directives if isinstance(each, Cost)), int(is_composite_type(get_named_type(inner))))
     size = next((each for each in directives if isinstance(each, ListSize)), None)
-    return Tag(weight, size, is_list=is_list_type(inner))
+    return Tag(weight, size, is_list=is_list_type(inner), is_sign_in=SIGNS_IN.items() <= declared.metadata.items())
 
 
 def _too_expensive(cost: int, max_cost: int, fields: Sequence[FieldPrice]) -> str:

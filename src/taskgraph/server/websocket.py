@@ -17,6 +17,7 @@ from taskgraph.server.documents import DocumentRefused, Documents, OperationUnkn
 from taskgraph.server.executor import Answer, Executor, Operation, refusal, refused_document
 from taskgraph.server.gate import Caller, Gate, Reply
 from taskgraph.server.http import Parameters
+from taskgraph.server.rate_limit import REFUSED, RateLimits
 from taskgraph.server.socket import Disconnected, Socket
 from taskgraph.server.streams import Streams
 from taskgraph.storage import clock, mongo
@@ -50,9 +51,9 @@ class GraphQLOverWebSocket:
         documents: Documents,
         executor: Executor,
         gate: Gate,
+        rates: RateLimits,
         *,
         max_message_bytes: int,
-        max_cost: int,
         init_seconds: float = INIT_SECONDS,
         send_seconds: float = SEND_SECONDS,
     ) -> None:
@@ -60,9 +61,9 @@ class GraphQLOverWebSocket:
         self._executor = executor
         self._streams = Streams(executor)
         self._gate = gate
+        self._rates = rates
         self._sending = Deadline(send_seconds)
         self._max_message_bytes = max_message_bytes
-        self._max_cost = max_cost
         self._init_seconds = init_seconds
         self.connections = 0
 
@@ -100,9 +101,9 @@ class GraphQLOverWebSocket:
             self._executor,
             self._streams,
             self._gate,
+            self._rates,
             self._sending,
             max_message_bytes=self._max_message_bytes,
-            max_cost=self._max_cost,
         )
 
 
@@ -116,19 +117,19 @@ class Connection:
         executor: Executor,
         streams: Streams,
         gate: Gate,
+        rates: RateLimits,
         sending: Deadline,
         *,
         max_message_bytes: int,
-        max_cost: int,
     ) -> None:
         self._socket = socket
         self._documents = documents
         self._executor = executor
         self._streams = streams
         self._gate = gate
+        self._rates = rates
         self._sending = sending
         self._max_message_bytes = max_message_bytes
-        self._max_cost = max_cost
         self._caller: Caller | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
         self._streaming: set[asyncio.Task[None]] = set()
@@ -227,17 +228,33 @@ class Connection:
         parameters = Parameters.of(payload)
         if parameters.read_after is not None:
             await self._gate.reach(parameters.read_after)
+        return await self._admitted(parameters) if self._rates.is_on else self._priced(parameters)
+
+    async def _admitted(self, parameters: Parameters) -> Operation:
+        """The operation, paid for. What is refused for itself is paid for, too."""
+        assert self._caller is not None  # noqa: S101 - nothing is run before connection_init
+        charge, address = REFUSED, self._socket.client.host if self._socket.client else None
+        try:
+            operation = self._priced(parameters)
+            charge = operation.charge
+        finally:
+            await self._rates.admit(self._caller.purse, address, charge)
+        return operation
+
+    def _priced(self, parameters: Parameters) -> Operation:
         prepared = self._documents.prepare(parameters.query)
         price = prepared.operation(parameters.operation_name).price
-        cost = price.affordable(parameters.variables or {}, max_cost=self._max_cost)
-        return Operation(prepared, parameters.operation_name, parameters.variables, cost)
+        charge = price.affordable(parameters.variables or {}, max_cost=self._rates.max_cost)
+        return Operation(prepared, parameters.operation_name, parameters.variables, charge)
 
     async def _answer(self, operation_id: str, operation: Operation) -> bool:
         chosen = operation.prepared.operation(operation.name).operation
         assert self._caller is not None  # noqa: S101 - nothing is run before connection_init
         if chosen.operation is OperationType.SUBSCRIPTION:
             return await self._stream(operation_id, operation, self._caller)
-        return await self._deliver(operation_id, await self._executor.run(operation, self._new_context(self._caller)))
+        return await self._deliver(
+            operation_id, await self._executor.run(operation, self._new_context(self._caller, operation.charge.cost))
+        )
 
     async def _end_with_session(self, caller: Caller) -> None:
         """Waits until the caller's token expires or the session is revoked, then ends the connection."""
@@ -255,8 +272,8 @@ class Connection:
             await asyncio.wait(under_way, timeout=FINISH_SECONDS)
         raise CloseSocket(4410, "Session ended")
 
-    def _new_context(self, caller: Caller) -> object:
-        return self._gate.context(caller, self._socket, Reply())
+    def _new_context(self, caller: Caller, cost: int) -> object:
+        return self._gate.context(caller, self._socket, Reply(), cost)
 
     async def _stream(self, operation_id: str, operation: Operation, caller: Caller) -> bool:
         task = asyncio.current_task()
@@ -265,10 +282,13 @@ class Connection:
         self._streaming.add(task)
         self._streams.subscribers += 1
         try:
-            stream = await self._executor.stream(operation, self._new_context(caller))
+            stream = await self._executor.stream(operation, self._new_context(caller, operation.charge.cost))
             if isinstance(stream, Answer):
                 return await self._deliver(operation_id, stream)
-            channel, new_context = self._streams.channel(operation, caller.viewer), partial(self._new_context, caller)
+            channel, new_context = (
+                self._streams.channel(operation, caller.viewer),
+                partial(self._new_context, caller, operation.charge.cost),
+            )
             beginning = f'{{"type":"next","id":{orjson.dumps(operation_id).decode()},"payload":'
             async with aclosing(stream) as messages:
                 async for message in messages:

@@ -1,5 +1,6 @@
 """Prices and limits as the API shows them."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import strawberry
@@ -8,7 +9,32 @@ from taskgraph.context import Info
 from taskgraph.errors import BadUserInput
 from taskgraph.server.cost import FREE, PREPARATION
 from taskgraph.server.estimates import Estimates
+from taskgraph.server.rate_limit import RateLimits
 from taskgraph.server.scalars import JSON
+
+
+@strawberry.type(description="A limit within a window of time.")
+class RateLimitWindow:
+    """As it stands."""
+
+    name: str = strawberry.field(
+        description="`viewer` counts points of the account, `sign-in` logins and refreshes of the address."
+    )
+    limit: int = strawberry.field(description="What may be taken in a window.")
+    remaining: int = strawberry.field(description="What is left of it.")
+    reset_at: datetime = strawberry.field(description="When all of it is there again.")
+    window_seconds: int = strawberry.field(description="How long a window is; it begins with the first that is taken.")
+
+
+@strawberry.type(description="What the viewer may still spend.")
+class RateLimit:
+    """With the price of this very operation."""
+
+    cost: int = strawberry.field(description="What this very operation costs, in points.")
+    max_cost: int = strawberry.field(description="What one operation may cost at most.")
+    windows: list[RateLimitWindow] = strawberry.field(
+        description="The limits on the viewer, at most 2; none where the deployment has turned them off.", directives=[FREE]
+    )
 
 
 @strawberry.type(description="What a field costs at one place of an operation.")
@@ -37,6 +63,27 @@ class CostEstimate:
 @strawberry.type
 class Query:
     """The root fields about cost."""
+
+    @strawberry.field(description="The limits on the viewer, after this operation was charged.")
+    async def rate_limit(self, info: Info) -> RateLimit:
+        """What the windows hold is read without taking anything."""
+        context = info.context
+        _viewer = context.viewer
+        standings = await context.resources[RateLimits].standing(context.purse, context.address)
+        return RateLimit(
+            cost=context.cost,
+            max_cost=context.settings.max_cost,
+            windows=[
+                RateLimitWindow(
+                    name=each.window.name,
+                    limit=each.window.limit,
+                    remaining=each.remaining,
+                    reset_at=each.resets_at,
+                    window_seconds=each.window.seconds,
+                )
+                for each in standings
+            ],
+        )
 
     @strawberry.field(
         description="What a document would cost, without running it. Also tells why one would be refused.", directives=[PREPARATION]
