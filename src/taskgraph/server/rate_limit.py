@@ -8,6 +8,7 @@ each process admits its share of every limit by itself, and has that counted lat
 import asyncio
 import hashlib
 import ipaddress
+import itertools
 import math
 import os
 import time
@@ -27,9 +28,13 @@ from taskgraph.settings import Settings
 from taskgraph.storage import clock
 from taskgraph.storage.redis import Redis
 
-# KEYS: the counter. ARGV: points, limit, length of the window in milliseconds, points that were taken elsewhere and are owed.
+# KEYS: the counter; what this very call is remembered by, as its answer may be late, and it then comes again. ARGV: points, limit, length of the window in milliseconds, points that were taken elsewhere and are owed.
 # Gives whether they were taken, points used, milliseconds left.
 TAKE = """
+local known = redis.call('get', KEYS[2])
+if known then
+    return {tonumber(known), tonumber(redis.call('get', KEYS[1]) or '0'), redis.call('pttl', KEYS[1])}
+end
 local before = tonumber(redis.call('get', KEYS[1]) or '0')
 local used = before + tonumber(ARGV[4])
 local taken = 0
@@ -43,6 +48,7 @@ if used > before then
         redis.call('pexpire', KEYS[1], ARGV[3])
     end
 end
+redis.call('set', KEYS[2], taken, 'px', 2000)
 return {taken, used, redis.call('pttl', KEYS[1])}
 """
 WINDOWS = ANONYMOUS, VIEWER, SIGN_IN = "anonymous", "viewer", "sign-in"
@@ -112,6 +118,8 @@ class RateLimits:
         self._sign_ins = Window(SIGN_IN, max(1, settings.rate_limit_anonymous // 2), seconds)
         self._script = None if redis.client is None else redis.client.register_script(TAKE)
         self._kept = MemoryStorage()
+        self._id = f"{os.getpid()}-{uuid.uuid4().hex}"
+        self._calls = itertools.count()
         # What was admitted without Redis, to be counted there as soon as it answers again: a single slow answer makes no difference.
         self._owed: Counter[str] = Counter()
 
@@ -142,13 +150,13 @@ class RateLimits:
 
     async def take(self, window: Window, key: str, points: int) -> Standing:
         """Takes points from one window. RateLimited."""
-        name = window.item.key_for(key)
+        name, once = window.item.key_for(key), f"taskgraph-once/{self._id}/{next(self._calls)}"
 
         async def shared(_client: Client) -> tuple[bool, int, float]:
             assert self._script is not None  # noqa: S101 - there is a client
             owed = self._owed.pop(name, 0)
             try:
-                taken, used, left_ms = await self._script([name], [points, window.limit, window.seconds * 1000, owed])
+                taken, used, left_ms = await self._script([name, once], [points, window.limit, window.seconds * 1000, owed])
             except BaseException:
                 self._owed[name] += owed
                 raise
@@ -160,7 +168,11 @@ class RateLimits:
             self.local += 1
             return self._take_here(window, name, points)
 
-        taken, remaining, left_seconds = await self._redis.attempt(shared, otherwise=local)
+        async def again() -> tuple[bool, int, float]:
+            # A pause of this process looks like a slow Redis, and happens more often.
+            return await self._redis.attempt(shared, otherwise=local)
+
+        taken, remaining, left_seconds = await self._redis.attempt(shared, otherwise=again)
         standing = Standing(window, max(0, remaining), left_seconds)
         if not taken:
             self.refused[window.name] += 1
@@ -181,9 +193,10 @@ class RateLimits:
 
     async def run(self) -> None:
         """Says in Redis that this process lives, and counts those that do, for as long as it is not cancelled."""
-        name = f"{os.getpid()}-{uuid.uuid4().hex}"
         while self.is_on:
-            self.processes = max(self._started, await self._redis.attempt(lambda client: _beat(client, name), otherwise=self._last))
+            self.processes = max(
+                self._started, await self._redis.attempt(lambda client: _beat(client, self._id), otherwise=self._last)
+            )
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _last(self) -> int:
