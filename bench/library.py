@@ -150,6 +150,8 @@ def task(owner_id: ObjectId, parent_id: ObjectId | None, assignee_id: ObjectId |
         "completedAt": created if status == "DONE" else None,
         "deletedAt": None,
         "isDeleted": False,
+        "edgeCount": 0,
+        "openBlockers": 0,
     }
 
 

@@ -43,6 +43,7 @@ LISTS = {
     "Query.nodes<Task>",
     "Query.nodes<TaskEvent>",
     "Query.nodes<User>",
+    "Query.rateLimit.windows",
     "Query.searchTasks",
     "Query.searchTasks.history",
     "Query.searchTasks.history.changes",
@@ -69,7 +70,7 @@ LISTS = {
 
 @pytest.fixture(scope="module")
 def application(settings: MakeSettings, mongo_client: MongoClient[dict[str, Any]]) -> Iterator[Watched]:
-    with watched(settings, mongo_client) as running:
+    with watched(settings, mongo_client, max_cost=1_000_000) as running:
         yield running
 
 
