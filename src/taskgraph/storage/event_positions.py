@@ -147,10 +147,12 @@ class EventPositions:
                     return
 
     async def _estimate(self) -> None:
-        events = await self._events.find(MISSING, {"occurredAt": 1}, comment=COMMENT).sort("occurredAt", 1).to_list()
-        estimates = [(event["_id"], _estimated(event, number).packed) for number, event in enumerate(events)]
-        for start in range(0, len(estimates), BATCH):
-            await self._write(estimates[start : start + BATCH])
+        number = 0
+        # Those of a batch drop out of the search once they are written, so each search begins with the next ones.
+        while events := await self._events.find(MISSING, {"occurredAt": 1}, comment=COMMENT).sort("occurredAt", 1).to_list(BATCH):
+            batch = [(event["_id"], _estimated(event, number + place).packed) for place, event in enumerate(events)]
+            await self._write(batch)
+            number += len(batch)
 
 
 def _estimated(event: Document, number: int) -> EventCursor:

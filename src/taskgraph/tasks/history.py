@@ -94,7 +94,8 @@ async def standing(db: Database, task: TaskKey, point: Point, session: Session) 
 
 async def events_by_key(db: Database, keys: Sequence[EventKey], _projection: Projection = None) -> list[Document | None]:
     """Stored events with their positions; None for what is not there or not for this viewer."""
-    wanted = {"_id": {"$in": [key.event_id for key in keys]}}
+    viewers = list({key.viewer_id for key in keys})
+    wanted = {"_id": {"$in": [key.event_id for key in keys]}, "audience": {"$in": viewers}}
     await stored_events.settle(db, wanted)
     found = {each["_id"]: each for each in await db[COLLECTION].find(wanted, batch_size=len(keys) + 1).to_list()}
     events = (found.get(key.event_id) for key in keys)
