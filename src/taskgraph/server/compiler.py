@@ -1,4 +1,5 @@
-"""Turns a validated operation into a plan: one function for each object, written for the schema and the selection.
+"""Turns a validated operation into a plan: a function for what each root field and each batched field gives, written for the
+schema and the selection.
 
 Stored fields read the document, batched ones are loaded once for each place in the operation, anything else is called as
 graphql-core would call it. What cannot be expressed raises `Unsupported`; such an operation is graphql-core's.
@@ -13,6 +14,7 @@ from typing import Any, cast
 from graphql import (
     GraphQLAbstractType,
     GraphQLField,
+    GraphQLNonNull,
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLResolveInfo,
@@ -21,7 +23,6 @@ from graphql import (
     OperationType,
     get_named_type,
     is_abstract_type,
-    is_composite_type,
     is_leaf_type,
     is_list_type,
     is_non_null_type,
@@ -41,9 +42,9 @@ from strawberry.types.field import StrawberryField
 
 from taskgraph.server import arguments, leaves
 from taskgraph.server.arguments import Conversions
-from taskgraph.server.fields import BATCHED, READS, STORED, FieldInfo, Reading
+from taskgraph.server.fields import BATCHED, DERIVED, READS, STORED, WRAPPED, FieldInfo, Reading
 from taskgraph.server.plan import Complete, Deoptimised, Place, Plan, Root, Run, Unsupported
-from taskgraph.server.source import Source
+from taskgraph.server.source import Lines, Source, indented
 from taskgraph.storage.mongo import Projection
 
 # A fragment is written once and compiled wherever it is spread, so a short document could make a plan of any size.
@@ -135,36 +136,51 @@ class Compilation:
 
     def _complete(self, kind: GraphQLOutputType, details: FieldDetailsList) -> Complete:
         """What makes the output of a resolved value."""
-        if is_non_null_type(kind) and is_composite_type(kind.of_type):
-            return self._complete_composite(kind.of_type, details)
         source = Source()
-        return source.function("value, run", f"return {self._output(source, kind, details, 'value')}")
+        body: Lines = []
+        output = self._output(source, body, kind, details, "value")
+        return source.function("value, run", [*body, f"return {output}"])
 
-    def _output(self, source: Source, kind: GraphQLOutputType, details: FieldDetailsList, value: str) -> str:
-        """An expression for the output of what the expression `value` gives, which stands in it once."""
+    def _output(self, source: Source, body: Lines, kind: GraphQLOutputType, details: FieldDetailsList, value: str) -> str:
+        """An expression for the output of what the expression `value` gives, which is evaluated once. What has to be done before
+        is added to `body`.
+        """
         if is_non_null_type(kind):
-            return self._output_present(source, kind.of_type, details, value)
-        return f"(None if (found := {value}) is None else {self._output_present(source, kind, details, 'found')})"
+            return self._output_present(source, body, kind.of_type, details, value)
+        if is_leaf_type(kind):
+            return f"(None if (found := {value}) is None else {leaves.output(source, kind, 'found')})"
+        found, output = source.variable(), source.variable()
+        inner: Lines = []
+        present = self._output_present(source, inner, kind, details, found)
+        body += [f"{found} = {value}", f"if {found} is None:", f" {output} = None", "else:"]
+        body += indented([*inner, f"{output} = {present}"])
+        return output
 
-    def _output_present(self, source: Source, kind: GraphQLOutputType, details: FieldDetailsList, value: str) -> str:
+    def _output_present(self, source: Source, body: Lines, kind: GraphQLOutputType, details: FieldDetailsList, value: str) -> str:
         """The same where None is not allowed: each kind takes it, like any other value that is not its own, for a surprise."""
         if is_leaf_type(kind):
             return leaves.output(source, kind, value)
         if is_list_type(kind):
-            return f"[{self._output(source, kind.of_type, details, 'each')} for each in {source.name(_listed)}({value})]"
-        return f"{source.name(self._complete_composite(kind, details))}({value}, run)"
-
-    def _complete_composite(self, kind: GraphQLOutputType, details: FieldDetailsList) -> Complete:
-        """What makes the output of an object; None is a surprise like any other."""
+            return self._output_list(source, body, kind.of_type, details, value)
         if isinstance(kind, GraphQLObjectType):
-            return self._complete_object(kind, details)
+            return self._output_object(source, body, kind, details, value)
         if is_abstract_type(kind):
-            return self._complete_abstract(kind, details)
+            return f"{source.name(self._complete_abstract(kind, details))}({value}, run)"
         raise Unsupported(f"type {kind}")
 
+    def _output_list(self, source: Source, body: Lines, kind: GraphQLOutputType, details: FieldDetailsList, value: str) -> str:
+        each = source.variable()
+        inner: Lines = []
+        item = self._output(source, inner, kind, details, each)
+        values = f"{source.name(_listed)}({value})"
+        if not inner:
+            return f"[{item} for {each} in {values}]"
+        output = source.variable()
+        body += [f"{output} = []", f"for {each} in {values}:", *indented([*inner, f"{output}.append({item})"])]
+        return output
+
     def _complete_abstract(self, kind: GraphQLAbstractType, details: FieldDetailsList) -> Complete:
-        possible = self._core.get_possible_types(kind)
-        by_class = {_origin(each): self._complete_object(each, details) for each in possible}
+        by_class = {_origin(each): self._complete(GraphQLNonNull(each), details) for each in self._core.get_possible_types(kind)}
 
         def complete(value: Any, run: Run) -> Any:
             if (known := by_class.get(type(value))) is None:
@@ -173,29 +189,72 @@ class Compilation:
 
         return complete
 
-    def _complete_object(self, kind: GraphQLObjectType, details: FieldDetailsList) -> Complete:
-        source = Source()
+    def _output_object(self, source: Source, body: Lines, kind: GraphQLObjectType, details: FieldDetailsList, value: str) -> str:
+        it = source.variable()
+        body += [
+            f"{it} = {value}",
+            f"if type({it}) is not {source.name(_origin(kind))}:",
+            f" raise {source.name(Deoptimised)}('an object of an unexpected type')",
+        ]
+        return self._output_fields(source, body, kind, details, it)
+
+    def _output_fields(self, source: Source, body: Lines, kind: GraphQLObjectType, details: FieldDetailsList, it: str) -> str:
+        """The same for the object of that name."""
         entries, waits = [], []
         subfields = self._subfields(kind, details)
         self._count(subfields)
+        document, target = source.variable(), source.variable()
         for key, inner in subfields.items():
             if inner[0].node.name.value == "__typename":
                 output = repr(kind.name)
             elif self._is_awaited(selected := _selected(kind, key, inner)):
                 # The key has its place in the answer already, in whatever order the values come.
                 output = "None"
-                waits.append(f"run.waiting[{source.name(self._place(selected))}].append((value, target))")
+                waits.append(f"run.waiting[{source.name(self._place(selected))}].append(({it}, {target}))")
+            elif WRAPPED in selected.declared.metadata and self._stay(selected):
+                output = self._output_wrapped(source, body, selected, it)
+            elif STORED in selected.declared.metadata:
+                if (read := f"{document} = {it}.document") not in body:
+                    body.append(read)
+                value = f"{document}[{selected.declared.metadata[STORED]!r}]"
+                output = self._output(source, body, selected.definition.type, inner, value)
             else:
-                output = self._output(source, selected.definition.type, inner, self._value(source, selected))
+                output = self._output(source, body, selected.definition.type, inner, self._value(source, selected, it))
             entries.append(f"{key!r}: {output}")
-        body = [
-            f"if type(value) is not {source.name(_origin(kind))}:",
-            f" raise {source.name(Deoptimised)}('an object of an unexpected type')",
-            f"target = {{{', '.join(entries)}}}",
-            *waits,
-            "return target",
+        made = f"{{{', '.join(entries)}}}"
+        if not waits:
+            return made
+        body += [f"{target} = {made}", *waits]
+        return target
+
+    def _output_wrapped(self, source: Source, body: Lines, selected: Selected, it: str) -> str:
+        """For objects around documents that nobody keeps: one object, which each of the documents is put into."""
+        kind, wrapped = cast("GraphQLObjectType", get_named_type(selected.definition.type)), selected.declared.metadata[WRAPPED]
+        wrapper, inner = source.variable(), cast("Lines", [])
+        item = self._output_fields(source, inner, kind, selected.details, wrapper)
+        if wrapped.documents is None:
+            source.first(f"{wrapper} = {source.name(wrapped.wrap)}(None, None)")
+            body += [f"{wrapper}.document = {it}.document", *inner]
+            return item
+        output = source.variable()
+        body += [
+            f"{output} = []",
+            f"{wrapper} = {source.name(wrapped.wrap)}({it}, None)",
+            f"for {wrapper}.document in {source.name(wrapped.documents)}({it}):",
+            *indented([*inner, f"{output}.append({item})"]),
         ]
-        return source.function("value, run", "\n".join(body))
+        return output
+
+    def _stay(self, selected: Selected) -> bool:
+        """Whether nothing keeps the objects that a field gives: whoever awaits something for an object does, and any resolver may."""
+        kind = get_named_type(selected.definition.type)
+        assert isinstance(kind, GraphQLObjectType)  # noqa: S101 - so it is declared
+        fields = [
+            _selected(kind, key, inner).declared
+            for key, inner in self._subfields(kind, selected.details).items()
+            if inner[0].node.name.value != "__typename"
+        ]
+        return all(not each.is_async and each.metadata.keys() & {STORED, DERIVED, WRAPPED} for each in fields)
 
     def _is_awaited(self, selected: Selected) -> bool:
         """Whether the field is loaded for all objects together, or alone but not at once."""
@@ -203,17 +262,15 @@ class Compilation:
             raise Unsupported(f"{selected.parent.name}.{selected.name} has field extensions")
         return BATCHED in selected.declared.metadata or selected.declared.is_async
 
-    def _value(self, source: Source, selected: Selected) -> str:
-        """An expression for what a field of the object `value` gives at once."""
+    def _value(self, source: Source, selected: Selected, it: str) -> str:
+        """An expression for what a field of the object of that name gives at once."""
         declared, resolver = selected.declared, selected.declared.base_resolver
-        if STORED in declared.metadata:
-            return f"value.document[{declared.metadata[STORED]!r}]"
         if resolver is None:
-            return f"value.{declared.python_name}"
+            return f"{it}.{declared.python_name}"
         function = source.name(_function(declared))
         if declared.arguments or resolver.info_parameter:
-            return f"{function}(value, **{source.name(self._arguments(selected))}(run))"
-        return f"{function}(value)"
+            return f"{function}({it}, **{source.name(self._arguments(selected))}(run))"
+        return f"{function}({it})"
 
     def _place(self, selected: Selected) -> Place:
         """Where the objects wait for a field's values."""

@@ -1,5 +1,5 @@
-"""The three kinds of fields of an object that wraps a document: `stored` takes a value from it, `derived` makes one of what is
-stored, `batched` loads one for many objects at once.
+"""The kinds of fields of an object that wraps a document: `stored` takes a value from it, `derived` makes one of what is stored,
+`wrapped` shows it, or other documents at hand, as another type, `batched` loads something for many objects at once.
 
 They say in their metadata what they do and which keys of the document they read, so that the compiled executor can do it for a
 whole list without calling a resolver for each object, and ask the database for those keys alone; graphql-core calls the
@@ -13,12 +13,12 @@ from typing import Any, Generic, TypeVar
 
 import strawberry
 
-from taskgraph.storage.mongo import Projection
+from taskgraph.storage.mongo import Document, Projection
 
 Source = TypeVar("Source")
 ContextType = TypeVar("ContextType")
 RootType = TypeVar("RootType")
-STORED, BATCHED, READS = "stored", "batched", "reads"
+STORED, DERIVED, WRAPPED, BATCHED, READS = "stored", "derived", "wrapped", "batched", "reads"
 # The metadata of root fields whose answers may be kept until the data of the caller's versions changes.
 REPEATABLE = {"repeatable": True}
 
@@ -39,6 +39,14 @@ class Reading(Generic[Source]):
     show: Callable[[Source, Any], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """How a field makes objects around documents: `wrap(object, document)`; of the object's own document where `documents` is None."""
+
+    wrap: Callable[[Any, Any], Any]
+    documents: Callable[[Any], Sequence[Document]] | None = None
+
+
 def stored(key: str, description: str) -> Any:
     """A field that is read from the object's stored document as it is."""
 
@@ -51,9 +59,26 @@ def stored(key: str, description: str) -> Any:
 def derived(*reads: str, description: str, directives: Sequence[object] = ()) -> Callable[[Callable[..., Any]], Any]:
     """Decorates the resolver of a field that follows from these keys of the object's document, and from nothing else of it."""
     field: Callable[[Callable[..., Any]], Any] = strawberry.field(
-        description=description, directives=directives, metadata={READS: frozenset(reads)}
+        description=description, directives=directives, metadata={DERIVED: True, READS: frozenset(reads)}
     )
     return field
+
+
+def wrapped(
+    wrap: Callable[[Any, Any], Any],
+    description: str,
+    *,
+    documents: Callable[[Any], Sequence[Document]] | None = None,
+    directives: Sequence[object] = (),
+) -> Any:
+    """A field that shows the object's document, or each of `documents` that it has at hand, as what `wrap` makes of it."""
+
+    def read(self: Any) -> Any:
+        return wrap(self, self.document) if documents is None else [wrap(self, document) for document in documents(self)]
+
+    return strawberry.field(
+        resolver=read, description=description, directives=directives, metadata={WRAPPED: Wrapped(wrap, documents)}
+    )
 
 
 def batched(plan: Callable[..., Reading[Any]], description: str, *, reads: Sequence[str], directives: Sequence[object] = ()) -> Any:

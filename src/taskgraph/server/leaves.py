@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from graphql import GraphQLEnumType, GraphQLLeafType
 
@@ -29,27 +29,18 @@ PASSING_TEXTS = {
 
 
 def output(source: Source, kind: GraphQLLeafType, value: str) -> str:
-    """An expression for the output of what the expression `value` gives. None, and what else has no output, is Deoptimised or the
-    error of the scalar.
+    """An expression for the output of what the expression `value` gives. None, and what else has no output, is Deoptimised or
+    another error.
     """
     if isinstance(kind, GraphQLEnumType):
-        return f"{source.name(_EnumNames(kind))}[{value}]"
+        names = {member.value: name for name, member in kind.values.items()}
+        return f"{source.name(names)}[{value}]"
     if kind.name == "DateTime":
         return f"{source.name(rfc3339)}({value})"
     coerced = source.name(_coercion(kind))
     if (passes := PASSING_TEXTS.get(kind.name)) is not None:
         return f"(it if {passes.format(value=value)} else {coerced}(it))"
     return f"{coerced}({value})"
-
-
-class _EnumNames(dict[Any, str]):
-    """The name of each value."""
-
-    def __init__(self, kind: GraphQLEnumType) -> None:
-        super().__init__({value.value: name for name, value in kind.values.items()})
-
-    def __missing__(self, _value: Any) -> NoReturn:
-        raise Deoptimised("an unexpected enum value")
 
 
 def _coercion(kind: GraphQLLeafType) -> Callable[[Any], Any]:

@@ -1,7 +1,7 @@
 """Tasks and their events as the API shows them."""
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -14,13 +14,13 @@ from taskgraph.context import Info, Viewer
 from taskgraph.errors import Unauthenticated
 from taskgraph.server.cost import FORWARD_PAGE, FREE, LINKED_PAGE, PAGE, Cost
 from taskgraph.server.enums import described
-from taskgraph.server.fields import Reading, batched, derived, stored
+from taskgraph.server.fields import Reading, batched, derived, stored, wrapped
 from taskgraph.server.relay import Node, PageInfo, global_id
 from taskgraph.server.scalars import JSON, rfc3339
 from taskgraph.storage import clock, paging
 from taskgraph.storage.event_log import EventCursor, LoggedEvent
 from taskgraph.storage.mongo import Document
-from taskgraph.storage.paging import Page, Window, encode_cursor
+from taskgraph.storage.paging import Order, Page, Window, encode_cursor
 from taskgraph.storage.stored_events import LogPage
 from taskgraph.tasks import history, neighbours, orders, reads, retention
 from taskgraph.tasks.enums import TaskPriority, TaskStatus
@@ -263,27 +263,36 @@ class Task(Node):
         return bool(self.document["ownerId"] == viewer.id) and not self.document["isDeleted"]
 
 
+def _task(_edge_or_connection: object, document: Document) -> Task:
+    return Task(document=document)
+
+
 @strawberry.type(description="A task in a list.")
 class TaskEdge:
     """With its place."""
 
-    page: strawberry.Private[Page]
+    order: strawberry.Private[Order]
     document: strawberry.Private[Document]
 
     @derived(description="Where the task stands in this ordering; pass it as `after` or `before`.")
     def cursor(self) -> str:
         """Made only when selected."""
-        return encode_cursor(self.page.window.order, self.document)
+        return encode_cursor(self.order, self.document)
 
-    @strawberry.field(description="The task.", directives=[FREE])
-    def node(self) -> Task:
-        """Already read."""
-        return Task(document=self.document)
+    node: Task = wrapped(_task, "The task.", directives=[FREE])
 
     @derived(description="How well it matches; search results only.")
     def score(self) -> float | None:
         """MongoDB's text score."""
         return self.document.get("score")
+
+
+def _edge(connection: "TaskConnection", document: Document) -> TaskEdge:
+    return TaskEdge(order=connection.page.window.order, document=document)
+
+
+def _documents(connection: "TaskConnection") -> Sequence[Document]:
+    return connection.page.documents
 
 
 @strawberry.type(
@@ -295,15 +304,8 @@ class TaskConnection:
     page: strawberry.Private[Page]
     count: strawberry.Private[Callable[[], Awaitable[int]]]
 
-    @strawberry.field(description="The tasks of this page with their cursors.", directives=[FREE])
-    def edges(self) -> list[TaskEdge]:
-        """In order."""
-        return [TaskEdge(page=self.page, document=document) for document in self.page.documents]
-
-    @strawberry.field(description="The tasks of this page without cursors.", directives=[FREE])
-    def nodes(self) -> list[Task]:
-        """In order."""
-        return [Task(document=document) for document in self.page.documents]
+    edges: list[TaskEdge] = wrapped(_edge, "The tasks of this page with their cursors.", documents=_documents, directives=[FREE])
+    nodes: list[Task] = wrapped(_task, "The tasks of this page without cursors.", documents=_documents, directives=[FREE])
 
     @strawberry.field(description="Where this page stands in the list.", directives=[FREE])
     def page_info(self) -> PageInfo:
