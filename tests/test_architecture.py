@@ -18,6 +18,7 @@ ORDER = {
         *(
             "clock",
             "base64url",
+            "cancelling",
             "tether",
             "child",
             "data_folder",

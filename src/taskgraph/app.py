@@ -40,6 +40,7 @@ from taskgraph.server.response_cache import ResponseCache
 from taskgraph.server.websocket import GraphQLOverWebSocket
 from taskgraph.settings import Settings, names_set_without_effect
 from taskgraph.storage import mongo, redis
+from taskgraph.storage.cancelling import cancelled
 from taskgraph.storage.change_tail import ChangeTail
 from taskgraph.storage.event_hub import EventHub
 from taskgraph.storage.event_positions import EventPositions
@@ -126,7 +127,7 @@ def _lifespan(resources: Resources, tail: ChangeTail, hub: EventHub) -> Callable
                 "rate limits": resources[RateLimits].run(),
             }
             for name, work in works.items():
-                stack.push_async_callback(_cancelled, asyncio.create_task(work, name=name))
+                stack.push_async_callback(cancelled, asyncio.create_task(work, name=name))
             # Those who lost another process will come here all at once.
             with suppress(TimeoutError, PyMongoError, Busy):
                 async with asyncio.timeout(mongo.SERVER_SELECTION_SECONDS):
@@ -206,8 +207,3 @@ def _spare_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})

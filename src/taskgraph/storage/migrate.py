@@ -28,6 +28,7 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from taskgraph.errors import ConfigurationError, TaskgraphError
+from taskgraph.storage.cancelling import cancelled
 from taskgraph.storage.mongo import Database, Document
 
 Progress = Callable[[int, int], None]
@@ -172,7 +173,7 @@ async def _lease(db: Database) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
             renewing = group.create_task(_renew(db, owner))
             yield
-            renewing.cancel()
+            await cancelled(renewing)
     except ExceptionGroup as errors:
         raise errors.exceptions[0]  # noqa: B904 - the group is only the wrapping
     finally:
