@@ -227,3 +227,17 @@ def test_no_secret_is_shown(doctor: Doctor, capsys: pytest.CaptureFixture[str], 
     said = capsys.readouterr()
     assert "hunter22" not in said.out + said.err
     assert STRONG not in said.out + said.err
+
+
+def test_trusted_documents_are_counted_or_their_fault_is_named(doctor: Doctor, tmp_path: Path) -> None:
+    file = tmp_path / "documents.json"
+    doctor.given(TRUSTED_DOCUMENTS="enforce", TRUSTED_DOCUMENTS_FILE=str(file))
+    file.write_text('{"a": "{ __typename }", "b": "{ viewer { id } }"}')
+    status, findings = doctor.examine()
+    assert (status, findings["documents"]) == (0, [("ok", "2 trusted, enforce")])
+    file.write_text("{")
+    status, findings = doctor.examine()
+    assert (status, findings["documents"]) == (
+        1,
+        [("FAILED", f"TASKGRAPH_TRUSTED_DOCUMENTS_FILE: {str(file)!r} is no JSON in UTF-8")],
+    )

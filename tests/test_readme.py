@@ -36,6 +36,7 @@ from taskgraph.__main__ import app
 from taskgraph.demo import DemoAccount
 from taskgraph.errors import BadUserInput, Busy, ErrorCode, OperationTooExpensive, Unauthenticated
 from taskgraph.server import websocket
+from taskgraph.server.persisted import PersistedQueryNotFound
 from taskgraph.server.rate_limit import RateLimited
 from taskgraph.settings import PREFIX, WITHOUT_EFFECT, Settings, load
 from taskgraph.storage import data_folder, mongo
@@ -520,7 +521,8 @@ def test_every_error_code_is_documented() -> None:
     problems = {row[0].strip("`") for row in rows("docs/api.md", "Errors as data")}
     request_errors = {row[0].strip("`") for row in rows("docs/api.md", "Request errors")}
     assert problems == {code.value for code in ErrorCode}
-    raised = {error.code for error in (BadUserInput, Unauthenticated, OperationTooExpensive, RateLimited, Busy)}
+    kinds = (BadUserInput, Unauthenticated, OperationTooExpensive, RateLimited, Busy, PersistedQueryNotFound)
+    raised = {error.code for error in kinds}
     assert request_errors == raised | {"GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "INTERNAL"}
 
 

@@ -25,7 +25,7 @@ from taskgraph.accounts.passwords import PasswordHasher
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.context import Resources
 from taskgraph.errors import Busy
-from taskgraph.server import page
+from taskgraph.server import page, trusted_documents
 from taskgraph.server.cors import Cors
 from taskgraph.server.documents import Documents
 from taskgraph.server.estimates import Estimates
@@ -34,6 +34,7 @@ from taskgraph.server.health import Check, Health
 from taskgraph.server.http import GraphQLOverHttp, accepts_html
 from taskgraph.server.limits import DocumentLimits
 from taskgraph.server.metrics import Metrics
+from taskgraph.server.persisted import PersistedDocuments
 from taskgraph.server.plans import Plans
 from taskgraph.server.rate_limit import RateLimits
 from taskgraph.server.response_cache import ResponseCache
@@ -71,6 +72,7 @@ def create_app(settings: Settings, *, processes: int = 1) -> ASGIApp:
     rates = RateLimits(cache, settings, processes=processes)
     limits = DocumentLimits(settings.max_depth, settings.max_aliases, settings.max_tokens)
     documents = Documents(schema.build(), limits, has_introspection=settings.has_introspection)
+    persisted = PersistedDocuments(documents, trusted_documents.load(settings), cache, settings)
     resources = Resources(
         *(settings, db, merged, versions, GroupCommit(db, versions), cache, credentials, tokens, live, hub, erasers),
         *(stored, positions, rates, Estimates(schema.build(), documents, max_cost=settings.max_cost)),
@@ -80,8 +82,8 @@ def create_app(settings: Settings, *, processes: int = 1) -> ASGIApp:
     responses = ResponseCache(schema.build(), executor, versions, seconds=settings.response_cache_seconds)
     subscriptions = [hub.subscription, positions.subscription, live.subscription, PurgedEdges(db).subscription]
     tail = ChangeTail(db, [*subscriptions, *responses.subscriptions])
-    over_http, over_websocket = _endpoints(resources, documents, executor, responses)
-    metrics = Metrics(documents, plans, responses, rates, over_http, over_websocket, has_live_events=tail.is_live.is_set)
+    over_http, over_websocket = _endpoints(resources, persisted, executor, responses)
+    metrics = Metrics(documents, persisted, plans, responses, rates, over_http, over_websocket, has_live_events=tail.is_live.is_set)
     routes = [*_routes(resources, tail, over_http), *metrics.routes()]
     starlette = Starlette(routes=routes, lifespan=_lifespan(resources, tail, hub))
     app: ASGIApp = ShortPath(over_http, over_websocket, otherwise=starlette)
@@ -140,7 +142,7 @@ def _lifespan(resources: Resources, tail: ChangeTail, hub: EventHub) -> Callable
 
 
 def _endpoints(
-    resources: Resources, documents: Documents, executor: Executor, responses: ResponseCache
+    resources: Resources, documents: PersistedDocuments, executor: Executor, responses: ResponseCache
 ) -> tuple[GraphQLOverHttp, GraphQLOverWebSocket]:
     settings, gate, rates = resources[Settings], AccountGate(resources), resources[RateLimits]
     return (
@@ -183,7 +185,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
         allow_origin_regex=settings.origin_pattern,
         allow_methods=["GET", "POST"],
         allow_headers=["authorization", "content-type", "read-after"],
-        expose_headers=["ratelimit", "ratelimit-policy", "retry-after"],
+        expose_headers=["etag", "ratelimit", "ratelimit-policy", "retry-after"],
         allow_credentials=True,
         max_age=3600,
     )

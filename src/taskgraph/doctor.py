@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from taskgraph.errors import ConfigurationError
 from taskgraph.serve import mongo_reason
-from taskgraph.server import page
+from taskgraph.server import page, trusted_documents
 from taskgraph.settings import DEVELOPMENT_SECRET, Settings, load, names_set_without_effect
 from taskgraph.storage import migrate, mongo, redis
 from taskgraph.storage.mongo import Database
@@ -104,6 +104,16 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield ok("secrets", f"{len(settings.signing_secrets)} of 32 bytes or more")
+    if settings.trusted_documents != "off":
+        yield _trusted(settings)
+
+
+def _trusted(settings: Settings) -> Finding:
+    try:
+        count = len(trusted_documents.load(settings).texts)
+    except ConfigurationError as error:
+        return failed("documents", str(error))
+    return ok("documents", f"{count} trusted, {settings.trusted_documents}")
 
 
 async def _mongo(settings: Settings) -> AsyncIterator[Finding]:

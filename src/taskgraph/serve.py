@@ -25,6 +25,7 @@ from uvicorn.supervisors import Multiprocess
 from taskgraph import logs
 from taskgraph.app import create_app
 from taskgraph.errors import ConfigurationError, TaskgraphError
+from taskgraph.server import trusted_documents
 from taskgraph.server.one_write import OneWriteProtocol
 from taskgraph.settings import DEVELOPMENT_SECRET, Settings, load
 from taskgraph.storage import migrate, mongo, tether
@@ -92,6 +93,7 @@ def run(settings: Settings, *, host: str, port: int, workers: int) -> None:
     """Serves until SIGINT or SIGTERM, then drains for at most DRAIN_SECONDS."""
     with bound(host, port) as sock:
         _refuse_known_secret(settings, host)
+        trusted_documents.load(settings)  # Here it ends in one line, in a worker in the tracebacks of all of them.
         announce = functools.partial(print, f"taskgraph listening on {address(sock)}/graphql", flush=True)
         asyncio.run(_refuse_unmigrated(settings))
         if workers == 1:

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -84,6 +85,8 @@ class Settings(BaseSettings):
     rate_limit_free: Positive = 10_000
     rate_limit_premium: Positive = 100_000
     response_cache_seconds: NotNegative = 30
+    trusted_documents: Literal["off", "log", "enforce"] = "off"
+    trusted_documents_file: Path | None = None
     compiled_execution: Switch = "on"
 
     event_retention_days: Positive = 30
@@ -131,6 +134,15 @@ class Settings(BaseSettings):
             parts = urlsplit(origin)
             if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
                 raise ValueError(f"{PREFIX}ALLOWED_ORIGINS: {origin!r} is not an origin such as https://app.example.com")
+        for proxy in self.trusted_proxies:
+            # A name would match nothing, and `*` would believe whatever the client itself has written.
+            _expect_network(proxy)
+        return self
+
+    @model_validator(mode="after")
+    def _trust_has_a_list(self) -> Self:
+        if self.trusted_documents != "off" and self.trusted_documents_file is None:
+            raise ValueError(f"{PREFIX}TRUSTED_DOCUMENTS={self.trusted_documents} needs {PREFIX}TRUSTED_DOCUMENTS_FILE")
         return self
 
     @property
@@ -220,6 +232,14 @@ def _sentence(location: tuple[int | str, ...], message: str, kind: str) -> str:
     if kind == "value_error":
         return message.removeprefix("Value error, ")
     return f"{PREFIX}{str(location[0]).upper()}: {message[0].lower()}{message[1:]}"
+
+
+def _expect_network(proxy: str) -> None:
+    try:
+        ip_network(proxy)
+    except ValueError as error:
+        wanted = "is not an address or a network such as 10.0.0.7 or 10.0.0.0/8"
+        raise ValueError(f"{PREFIX}TRUSTED_PROXIES: {proxy!r} {wanted}") from error
 
 
 def _expect_scheme(name: str, url: SecretStr | None, schemes: tuple[str, ...]) -> None:

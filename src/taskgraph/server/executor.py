@@ -13,7 +13,7 @@ import structlog
 from graphql import ExecutionResult, GraphQLError, MiddlewareManager, OperationType, create_source_event_stream, execute
 
 from taskgraph.errors import Busy, RequestError
-from taskgraph.server.documents import Prepared
+from taskgraph.server.documents import Prepared, is_query
 from taskgraph.server.plans import Plans, remembering
 from taskgraph.server.prices import Charge
 from taskgraph.storage import mongo
@@ -31,6 +31,11 @@ class Operation:
     name: str | None
     variables: Mapping[str, Any] | None
     charge: Charge = NOTHING
+
+    @property
+    def is_query(self) -> bool:
+        """Whether it only reads."""
+        return is_query(self.prepared.operation(self.name).operation)
 
 
 @dataclass(frozen=True, slots=True)

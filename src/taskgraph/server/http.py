@@ -16,18 +16,21 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from taskgraph.errors import BadUserInput, OperationTooExpensive
-from taskgraph.server import rate_limit
+from taskgraph.server import rate_limit, revalidation
 from taskgraph.server.deadline import Deadline
-from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown, is_query
+from taskgraph.server.documents import DocumentRefused, OperationUnknown, is_query
 from taskgraph.server.durations import Durations
 from taskgraph.server.executor import Answer, Operation, refusal, refused_document
 from taskgraph.server.gate import Caller, Gate, Reply
+from taskgraph.server.persisted import PersistedDocuments, PersistedQueryNotFound, named
 from taskgraph.server.rate_limit import REFUSED, RateLimited, RateLimits
 from taskgraph.server.response_cache import ResponseCache
 
 JSON = "application/json"
 GRAPHQL_JSON = "application/graphql-response+json"
 HTML = "text/html"
+# What in an address says that it is an operation.
+OPERATION = frozenset({"query", "documentId", "extensions"})
 BODY_SECONDS = 10
 ANSWERED_IN = {GRAPHQL_JSON: GRAPHQL_JSON, JSON: JSON, "application/*": JSON, "*/*": JSON, "": JSON}
 STATUS_OF_CODE = {
@@ -42,11 +45,13 @@ STATUS_OF_CODE = {
 class Parameters:
     """What a client may send, over HTTP and WebSocket alike."""
 
+    # Empty where the client only names its document.
     query: str
     operation_name: str | None
     variables: Mapping[str, Any] | None
     # A cursor of the event log: the answer must show that write and all before it.
     read_after: str | None = None
+    document_id: str | None = None
 
     @classmethod
     def of(cls, sent: Any) -> "Parameters":
@@ -56,19 +61,22 @@ class Parameters:
         if not isinstance(sent, dict):
             raise BadUserInput("The request must be a JSON object with a query.")
         query, name, variables = sent.get("query"), sent.get("operationName"), sent.get("variables")
-        if not isinstance(query, str) or not query.strip():
+        extensions = sent.get("extensions")
+        if not isinstance(extensions, dict | None):
+            raise BadUserInput("extensions must be an object or null.")
+        document_id = named(sent.get("documentId"), extensions)
+        if not query and document_id is not None:
+            query = ""
+        elif not isinstance(query, str) or not query.strip():
             raise BadUserInput("query must be a GraphQL document in a string.")
         if not isinstance(name, str | None):
             raise BadUserInput("operationName must be a string or null.")
         if not isinstance(variables, dict | None):
             raise BadUserInput("variables must be an object or null.")
-        extensions = sent.get("extensions")
-        if not isinstance(extensions, dict | None):
-            raise BadUserInput("extensions must be an object or null.")
         read_after = extensions.get("readAfter") if extensions else None
         if not isinstance(read_after, str | None):
             raise BadUserInput("extensions.readAfter must be a cursor that a payload or an event gave, or null.")
-        return cls(query, name or None, variables, read_after)
+        return cls(query, name or None, variables, read_after, document_id)
 
 
 # Answers are a viewer's own, so no cache between here and there may keep them.
@@ -95,7 +103,13 @@ class GraphQLOverHttp:
     """The POST and GET of /graphql."""
 
     def __init__(
-        self, documents: Documents, responses: ResponseCache, gate: Gate, rates: RateLimits, *, max_body_bytes: int
+        self,
+        documents: PersistedDocuments,
+        responses: ResponseCache,
+        gate: Gate,
+        rates: RateLimits,
+        *,
+        max_body_bytes: int,
     ) -> None:
         self._documents = documents
         self._responses = responses
@@ -130,18 +144,23 @@ class GraphQLOverHttp:
             if self._rates.is_on:
                 operation = await self._admitted(request, parameters, caller, reply)
             else:
-                operation = self._operation(request, parameters)
+                operation = await self._operation(request, parameters)
+            if parameters.document_id is not None:
+                await self._documents.keep(parameters.query, parameters.document_id, of_viewer=caller.viewer is not None)
             if (read_after := _text(headers, b"read-after") or parameters.read_after) is not None:
                 await self._gate.reach(read_after)
             answer = await self._responses.run(
                 operation, caller, lambda: self._gate.context(caller, request, reply, operation.charge.cost)
             )
-            return _response(answer, media_type, reply)
+            response = _response(answer, media_type, reply)
+            if parameters.document_id is not None and request.method != "POST" and not answer.errors:
+                _revalidate(response, headers, caller, media_type)
+            return response  # noqa: TRY300 - an else clause here would be read as the way of what was refused
         except HttpRefusal as error:
             return _response(refusal(BadUserInput(str(error))), media_type, reply, status=error.status, headers=error.headers)
         except DocumentRefused as error:
             return _response(refused_document(error.code, error.errors), media_type, reply)
-        except OperationTooExpensive as error:
+        except (OperationTooExpensive, PersistedQueryNotFound) as error:
             return _response(refusal(error), media_type, reply)
         except Exception as error:  # noqa: BLE001 - the edge: what is no RequestError is logged and shown as BUSY or INTERNAL
             answer = refusal(error)
@@ -151,7 +170,7 @@ class GraphQLOverHttp:
         """The operation, paid for. What is refused for itself is paid for, too."""
         charge, address = REFUSED, request.client.host if request.client else None
         try:
-            operation = self._operation(request, parameters)
+            operation = await self._operation(request, parameters)
             charge = operation.charge
         finally:
             try:
@@ -186,8 +205,8 @@ class GraphQLOverHttp:
                 return body
         raise HttpRefusal(HTTPStatus.BAD_REQUEST, "The body ended early.")
 
-    def _operation(self, request: Request, parameters: Parameters) -> Operation:
-        prepared = self._documents.prepare(parameters.query)
+    async def _operation(self, request: Request, parameters: Parameters) -> Operation:
+        prepared = await self._documents.prepare(parameters.query, parameters.document_id)
         try:
             compiled = prepared.operation(parameters.operation_name)
         except OperationUnknown as error:
@@ -210,7 +229,7 @@ def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
 def accepts_html(request: Request) -> bool:
     """Whether a person with a browser is asking, rather than a program."""
     accepted = request.headers.get("accept", "")
-    return HTML in accepted and "query" not in request.query_params
+    return HTML in accepted and OPERATION.isdisjoint(request.query_params)
 
 
 @functools.lru_cache(maxsize=256)
@@ -295,6 +314,11 @@ def _response(
     if reply.has_headers:
         response.raw_headers.extend(reply.headers.raw)
     return response
+
+
+def _revalidate(response: Response, headers: Mapping[bytes, bytes], caller: Caller, media_type: str) -> None:
+    revalidation.tag(response, account=caller.purse.account if caller.purse is not None else "", media_type=media_type)
+    revalidation.shorten(response, _text(headers, b"if-none-match") or "")
 
 
 class Encoded(Response):

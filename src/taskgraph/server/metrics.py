@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from taskgraph.server.documents import Documents
 from taskgraph.server.http import GraphQLOverHttp
+from taskgraph.server.persisted import PLACES, PersistedDocuments
 from taskgraph.server.plans import Plans
 from taskgraph.server.rate_limit import WINDOWS, RateLimits
 from taskgraph.server.response_cache import ResponseCache
@@ -29,6 +30,7 @@ class Metrics(Collector):
     def __init__(
         self,
         documents: Documents,
+        persisted: PersistedDocuments,
         plans: Plans | None,
         responses: ResponseCache,
         rates: RateLimits,
@@ -38,6 +40,7 @@ class Metrics(Collector):
         has_live_events: Callable[[], bool],
     ) -> None:
         self._documents = documents
+        self._persisted = persisted
         self._plans = plans
         self._responses = responses
         self._rates = rates
@@ -97,6 +100,15 @@ class Metrics(Collector):
         documents.add_metric(["miss"], self._documents.misses)
         documents.add_metric(["failed"], self._documents.failures)
         yield documents
+        named = CounterMetricFamily(
+            "taskgraph_named_documents", "Documents that were only named, by where they were.", labels=["found"]
+        )
+        for place in PLACES:
+            named.add_metric([place], self._persisted.found[place])
+        yield named
+        yield CounterMetricFamily(
+            "taskgraph_untrusted_documents", "Documents not on the operator's list.", self._persisted.untrusted
+        )
         yield GaugeMetricFamily("taskgraph_documents_kept", "Documents that are kept.", self._documents.kept)
         yield GaugeMetricFamily("taskgraph_documents_kept_bytes", "What they take, about.", self._documents.kept_bytes)
 

@@ -13,10 +13,11 @@ from starlette.types import Receive, Scope, Send
 
 from taskgraph.errors import BadUserInput, TaskgraphError, Unauthenticated
 from taskgraph.server.deadline import Deadline
-from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown
+from taskgraph.server.documents import DocumentRefused, OperationUnknown
 from taskgraph.server.executor import Answer, Executor, Operation, refusal, refused_document
 from taskgraph.server.gate import Caller, Gate, Reply
 from taskgraph.server.http import Parameters
+from taskgraph.server.persisted import PersistedDocuments
 from taskgraph.server.rate_limit import REFUSED, RateLimits
 from taskgraph.server.socket import Disconnected, Socket
 from taskgraph.server.streams import Streams
@@ -48,7 +49,7 @@ class GraphQLOverWebSocket:
 
     def __init__(
         self,
-        documents: Documents,
+        documents: PersistedDocuments,
         executor: Executor,
         gate: Gate,
         rates: RateLimits,
@@ -113,7 +114,7 @@ class Connection:
     def __init__(
         self,
         socket: Socket,
-        documents: Documents,
+        documents: PersistedDocuments,
         executor: Executor,
         streams: Streams,
         gate: Gate,
@@ -228,21 +229,24 @@ class Connection:
         parameters = Parameters.of(payload)
         if parameters.read_after is not None:
             await self._gate.reach(parameters.read_after)
-        return await self._admitted(parameters) if self._rates.is_on else self._priced(parameters)
+        operation = await (self._admitted(parameters) if self._rates.is_on else self._priced(parameters))
+        is_viewer = self._caller is not None and self._caller.viewer is not None
+        await self._documents.keep(parameters.query, parameters.document_id, of_viewer=is_viewer)
+        return operation
 
     async def _admitted(self, parameters: Parameters) -> Operation:
         """The operation, paid for. What is refused for itself is paid for, too."""
         assert self._caller is not None  # noqa: S101 - nothing is run before connection_init
         charge, address = REFUSED, self._socket.client.host if self._socket.client else None
         try:
-            operation = self._priced(parameters)
+            operation = await self._priced(parameters)
             charge = operation.charge
         finally:
             await self._rates.admit(self._caller.purse, address, charge)
         return operation
 
-    def _priced(self, parameters: Parameters) -> Operation:
-        prepared = self._documents.prepare(parameters.query)
+    async def _priced(self, parameters: Parameters) -> Operation:
+        prepared = await self._documents.prepare(parameters.query, parameters.document_id)
         price = prepared.operation(parameters.operation_name).price
         charge = price.affordable(parameters.variables or {}, max_cost=self._rates.max_cost)
         return Operation(prepared, parameters.operation_name, parameters.variables, charge)
