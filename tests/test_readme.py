@@ -36,6 +36,7 @@ from taskgraph.__main__ import app
 from taskgraph.demo import DemoAccount
 from taskgraph.errors import BadUserInput, Busy, ErrorCode, OperationTooExpensive, Unauthenticated
 from taskgraph.server import websocket
+from taskgraph.server.csrf import CsrfRefused
 from taskgraph.server.persisted import PersistedQueryNotFound
 from taskgraph.server.rate_limit import RateLimited
 from taskgraph.settings import PREFIX, WITHOUT_EFFECT, Settings, load
@@ -521,7 +522,7 @@ def test_every_error_code_is_documented() -> None:
     problems = {row[0].strip("`") for row in rows("docs/api.md", "Errors as data")}
     request_errors = {row[0].strip("`") for row in rows("docs/api.md", "Request errors")}
     assert problems == {code.value for code in ErrorCode}
-    kinds = (BadUserInput, Unauthenticated, OperationTooExpensive, RateLimited, Busy, PersistedQueryNotFound)
+    kinds = (BadUserInput, Unauthenticated, OperationTooExpensive, RateLimited, Busy, CsrfRefused, PersistedQueryNotFound)
     raised = {error.code for error in kinds}
     assert request_errors == raised | {"GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "INTERNAL"}
 

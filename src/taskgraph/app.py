@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taskgraph import schema
+from taskgraph.accounts import cookies
 from taskgraph.accounts.credentials import Credentials
 from taskgraph.accounts.erasure import Erasure
 from taskgraph.accounts.gate import AccountGate
@@ -25,8 +26,9 @@ from taskgraph.accounts.passwords import PasswordHasher
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.context import Resources
 from taskgraph.errors import Busy
-from taskgraph.server import page, trusted_documents
+from taskgraph.server import csrf, page, trusted_documents
 from taskgraph.server.cors import Cors
+from taskgraph.server.csrf import CsrfGuard
 from taskgraph.server.documents import Documents
 from taskgraph.server.estimates import Estimates
 from taskgraph.server.executor import Executor
@@ -145,8 +147,9 @@ def _endpoints(
     resources: Resources, documents: PersistedDocuments, executor: Executor, responses: ResponseCache
 ) -> tuple[GraphQLOverHttp, GraphQLOverWebSocket]:
     settings, gate, rates = resources[Settings], AccountGate(resources), resources[RateLimits]
+    guard = CsrfGuard(cookies.name(settings))
     return (
-        GraphQLOverHttp(documents, responses, gate, rates, max_body_bytes=settings.max_body_bytes),
+        GraphQLOverHttp(documents, responses, gate, rates, guard, max_body_bytes=settings.max_body_bytes),
         GraphQLOverWebSocket(documents, executor, gate, rates, max_message_bytes=settings.max_body_bytes),
     )
 
@@ -184,7 +187,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
         Cors,
         allow_origin_regex=settings.origin_pattern,
         allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-type", "read-after"],
+        allow_headers=["content-type", "read-after", *csrf.HEADERS],
         expose_headers=["etag", "ratelimit", "ratelimit-policy", "retry-after"],
         allow_credentials=True,
         max_age=3600,

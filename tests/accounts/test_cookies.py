@@ -9,6 +9,7 @@ import pytest
 
 from tests.accounts.asking import RIGHT, VIEWER, WRONG, asked_over, done, is_signed_in, problems, sent, websocket
 from tests.conftest import MakeSettings, Server, Someone, migrated, served
+from tests.live.sockets import Closed, opened
 from tests.people import Person
 
 NAME = "taskgraph_session"
@@ -135,13 +136,20 @@ def viewer_over_socket(ws_url: str, person: Person, **headers: str) -> object:
         return asked_over(socket, VIEWER)["data"]["viewer"]
 
 
+def is_refused(ws_url: str, person: Person, origin: str) -> bool:
+    headers = {"cookie": f"{NAME}={person.refresh_token}", "origin": origin}
+    with opened(ws_url, headers=headers) as socket:
+        socket.send("connection_init")
+        return socket.closed() == Closed(4403, "Pages of this origin may not use the session cookie.")
+
+
 def test_it_opens_a_socket_for_pages_of_this_machine_alone(server: Server, someone: Someone) -> None:
     ada = someone()
     # The second is a frontend's development server.
     for origin in (server.url, "http://localhost:5173"):
         assert viewer_over_socket(server.ws_url, ada, origin=origin) == {"id": ada.id}
     for origin in ("https://evil.example", "null", f"{server.url}.evil.example", "http://localhost.evil.example"):
-        assert viewer_over_socket(server.ws_url, ada, origin=origin) is None
+        assert is_refused(server.ws_url, ada, origin)
     assert viewer_over_socket(server.ws_url, ada) is None
 
 
@@ -152,7 +160,7 @@ def test_it_opens_a_socket_for_pages_of_allowed_origins(settings: MakeSettings, 
         ada, ws_url = someone(url=url), f"{url.replace('http', 'ws', 1)}/graphql"
         assert viewer_over_socket(ws_url, ada, origin="https://app.example.com") == {"id": ada.id}
         for origin in ("http://app.example.com", "https://appXexample.com", "http://localhost:5173"):
-            assert viewer_over_socket(ws_url, ada, origin=origin) is None
+            assert is_refused(ws_url, ada, origin)
 
 
 def test_it_is_not_spent_over_a_socket_which_could_not_bring_the_next_one(server: Server, someone: Someone) -> None:

@@ -41,10 +41,13 @@ class AccountGate:
         return self._caller(await self._resources[LiveSessions].of(claims), claims.expires_at)
 
     async def admit_by_cookie(self, connection: HTTPConnection) -> Caller:
-        """The caller behind the session cookie, which is not spent; anonymous without a cookie or from a foreign origin."""
-        token = cookies.read(connection, self._settings)
-        if token is None or not self._is_allowed_origin(connection):
+        """The caller behind the session cookie, which is not spent; anonymous without a cookie; Unauthenticated from a foreign origin."""
+        token, origin = cookies.read(connection, self._settings), connection.headers.get("origin")
+        # Browsers always name the origin; whatever else holds a cookie has a token to send.
+        if token is None or origin is None:
             return Caller()
+        if not self._is_allowed(origin, connection):
+            raise Unauthenticated("Pages of this origin may not use the session cookie.")
         session = await sessions.holder(self._resources[Database], token)
         if session is None:
             return Caller()
@@ -78,10 +81,7 @@ class AccountGate:
         tier = await self._resources[LiveSessions].tier(session)
         return self._settings.rate_limit_premium if tier is Tier.PREMIUM else self._settings.rate_limit_free
 
-    def _is_allowed_origin(self, connection: HTTPConnection) -> bool:
+    def _is_allowed(self, origin: str, connection: HTTPConnection) -> bool:
         """Browsers send cookies along with WebSockets that foreign pages open; only the Origin tells them apart."""
-        origin = connection.headers.get("origin", "")
-        if not origin:
-            return False
         is_own = origin in {f"{scheme}://{connection.headers.get('host')}" for scheme in ("http", "https")}
         return is_own or re.fullmatch(self._settings.origin_pattern, origin) is not None

@@ -66,7 +66,7 @@ class Gate(Protocol):
         """The caller behind an Authorization value, anonymous without one; Unauthenticated."""
 
     async def admit_by_cookie(self, connection: HTTPConnection) -> Caller:
-        """The caller behind the session cookie, anonymous without one or from a foreign origin."""
+        """The caller behind the session cookie, anonymous without one; Unauthenticated from a foreign origin."""
 
     async def reach(self, position: str) -> None:
         """Returns when what is read here shows everything up to a position in the event log; BadUserInput, Busy after a while."""

@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from taskgraph.errors import BadUserInput, OperationTooExpensive
-from taskgraph.server import rate_limit, revalidation
+from taskgraph.server import compression, rate_limit, revalidation
+from taskgraph.server.csrf import CsrfGuard
 from taskgraph.server.deadline import Deadline
 from taskgraph.server.documents import DocumentRefused, OperationUnknown, is_query
 from taskgraph.server.durations import Durations
@@ -35,6 +36,7 @@ BODY_SECONDS = 10
 ANSWERED_IN = {GRAPHQL_JSON: GRAPHQL_JSON, JSON: JSON, "application/*": JSON, "*/*": JSON, "": JSON}
 STATUS_OF_CODE = {
     "UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED,
+    "CSRF_REFUSED": HTTPStatus.FORBIDDEN,
     "RATE_LIMITED": HTTPStatus.TOO_MANY_REQUESTS,
     "BUSY": HTTPStatus.SERVICE_UNAVAILABLE,
     "INTERNAL": HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -108,6 +110,7 @@ class GraphQLOverHttp:
         responses: ResponseCache,
         gate: Gate,
         rates: RateLimits,
+        csrf: CsrfGuard,
         *,
         max_body_bytes: int,
     ) -> None:
@@ -115,6 +118,7 @@ class GraphQLOverHttp:
         self._responses = responses
         self._gate = gate
         self._rates = rates
+        self._csrf = csrf
         self._max_body_bytes = max_body_bytes
         self._receiving = Deadline(BODY_SECONDS)
         self.durations: defaultdict[int, Durations] = defaultdict(Durations)
@@ -155,6 +159,8 @@ class GraphQLOverHttp:
             response = _response(answer, media_type, reply)
             if parameters.document_id is not None and request.method != "POST" and not answer.errors:
                 _revalidate(response, headers, caller, media_type)
+            if len(response.body) >= compression.MIN_BYTES and operation.is_query:
+                await compression.pack(response, _text(headers, b"accept-encoding") or "")
             return response  # noqa: TRY300 - an else clause here would be read as the way of what was refused
         except HttpRefusal as error:
             return _response(refusal(BadUserInput(str(error))), media_type, reply, status=error.status, headers=error.headers)
@@ -183,8 +189,10 @@ class GraphQLOverHttp:
 
     async def _parameters(self, request: Request, content_type: str) -> Parameters:
         if request.method != "POST":
+            self._csrf.check(request.scope["headers"])
             return Parameters.of(_from_address(request))
         if not _is_json(content_type):
+            self._csrf.check(request.scope["headers"])
             raise HttpRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Send the operation as {JSON} in UTF-8.", accept=JSON)
         try:
             body = await self._receiving.bound(self._body(request))

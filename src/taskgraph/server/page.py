@@ -1,6 +1,5 @@
 """The GraphiQL page and its files, from memory; when to answer with it is for the caller of `Page.index` to decide."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+
+from taskgraph.server.compression import accepts_gzip
 
 DEFAULT: Final = Path(__file__).parent / "graphiql"
 NOT_BUILT: Final = "GraphiQL is not built: install Node 20 or newer, run `make setup` and start again; the API at POST /graphql works without it.\n"
@@ -30,14 +31,7 @@ POLICY: Final = (
     "frame-ancestors 'none'"
 )
 # For every answer, not only the page: a worker obeys the policy its own file came with.
-SECURITY: Final = MappingProxyType(
-    {
-        "content-security-policy": POLICY,
-        "referrer-policy": "no-referrer",
-        "x-content-type-options": "nosniff",
-        "x-frame-options": "DENY",
-    }
-)
+SECURITY: Final = MappingProxyType({"content-security-policy": POLICY})
 # The standard library's table is read from the machine, and machines differ in these.
 CONTENT_TYPES: Final = MappingProxyType(
     {
@@ -50,7 +44,6 @@ CONTENT_TYPES: Final = MappingProxyType(
         ".woff2": "font/woff2",
     }
 )
-REFUSED: Final = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +109,6 @@ def _file(path: Path) -> File:
 
 def _answer(request: Request, file: File, *, cache_control: str, vary: str) -> Response:
     headers = {**SECURITY, "content-type": file.content_type, "cache-control": cache_control, "vary": vary}
-    if file.gzipped is None or not _accepts_gzip(request):
+    if file.gzipped is None or not accepts_gzip(request.headers.get("accept-encoding", "")):
         return Response(file.plain, headers=headers)
     return Response(file.gzipped, headers={**headers, "content-encoding": "gzip"})
-
-
-def _accepts_gzip(request: Request) -> bool:
-    for coding in request.headers.get("accept-encoding", "").split(","):
-        name, _, weight = coding.partition(";")
-        if name.strip().lower() == "gzip":
-            return not REFUSED.fullmatch(weight)
-    return False
