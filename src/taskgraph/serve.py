@@ -26,7 +26,8 @@ from taskgraph import logs
 from taskgraph.app import create_app
 from taskgraph.errors import ConfigurationError, TaskgraphError
 from taskgraph.server import trusted_documents
-from taskgraph.server.one_write import OneWriteProtocol
+from taskgraph.server.bounded_protocol import Arrivals, BoundedProtocol, PlainWebSocketProtocol
+from taskgraph.server.security_headers import SecurityHeaders
 from taskgraph.settings import DEVELOPMENT_SECRET, Settings, load
 from taskgraph.storage import migrate, mongo, tether
 
@@ -132,13 +133,15 @@ def config(app: str | Callable[[], ASGIApp], settings: Settings, *, workers: int
         if settings.trusted_proxies
         else {"proxy_headers": False}  # Otherwise every caller could choose the address it is limited by.
     )
+    # A class to uvicorn, which calls it for each connection.
+    http: Any = functools.partial(BoundedProtocol, arrivals=Arrivals(), security=SecurityHeaders(settings))
     return uvicorn.Config(
         app,
         factory=True,
         workers=workers,
         loop="uvloop",
-        http=OneWriteProtocol,
-        ws="websockets-sansio",
+        http=http,
+        ws=PlainWebSocketProtocol,
         # The application refuses earlier and says why, counting characters; this bounds what is held in memory until then.
         ws_max_size=4 * settings.max_body_bytes,
         # Compression keeps about 300 KB of zlib windows a connection and packs each message anew; messages are small.
