@@ -74,10 +74,12 @@ ORDER = {
             "csrf",
             "compression",
             "revalidation",
+            "security_headers",
+            "one_write",
             "http",
             "websocket",
         ),
-        *("health", "metrics", "page", "security_headers", "one_write", "bounded_protocol", "cors"),
+        *("health", "metrics", "page", "bounded_protocol", "cors"),
     ),
     "context": (),
     "accounts": (
