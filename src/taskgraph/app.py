@@ -43,6 +43,7 @@ from taskgraph.server.response_cache import ResponseCache
 from taskgraph.server.websocket import GraphQLOverWebSocket
 from taskgraph.settings import Settings, names_set_without_effect
 from taskgraph.storage import mongo, redis
+from taskgraph.storage.audit_log import AuditLog
 from taskgraph.storage.cancelling import cancelled
 from taskgraph.storage.change_tail import ChangeTail
 from taskgraph.storage.event_hub import EventHub
@@ -70,14 +71,15 @@ def create_app(settings: Settings, *, processes: int = 1) -> ASGIApp:
     credentials = Credentials(PasswordHasher(), LoginThrottle(cache, failures=settings.login_failures))
     merged, versions = MergedReads(db), Versions(db)
     stored, positions = StoredEvents(db, settings), EventPositions(db)
-    live, hub, erasers = LiveSessions(merged), EventHub(stored), Erasure([erasure.erase])
+    audit = AuditLog(db, settings)
+    live, hub, erasers = LiveSessions(merged), EventHub(stored), Erasure(audit, [erasure.erase])
     rates = RateLimits(cache, settings, processes=processes)
     limits = DocumentLimits(settings.max_depth, settings.max_aliases, settings.max_tokens)
     documents = Documents(schema.build(), limits, has_introspection=settings.has_introspection)
     persisted = PersistedDocuments(documents, trusted_documents.load(settings), cache, settings)
     resources = Resources(
         *(settings, db, merged, versions, GroupCommit(db, versions), cache, credentials, tokens, live, hub, erasers),
-        *(stored, positions, rates, Estimates(schema.build(), documents, max_cost=settings.max_cost)),
+        *(audit, stored, positions, rates, Estimates(schema.build(), documents, max_cost=settings.max_cost)),
     )
     plans = Plans(schema.build()) if settings.compiled_execution == "on" else None
     executor = Executor(schema.build(), plans, has_introspection=settings.has_introspection)
@@ -125,10 +127,13 @@ def _lifespan(resources: Resources, tail: ChangeTail, hub: EventHub) -> Callable
             stack.push_async_callback(asyncio.to_thread, resources[Credentials].hasher.close)
             await retention.apply(db, resources[Settings])
             await resources[StoredEvents].apply_retention()
+            await resources[AuditLog].apply_retention()
+            stack.push_async_callback(resources[AuditLog].flush)
             works = {
                 "change tail": tail.run(),
                 "event positions": resources[EventPositions].run(),
                 "rate limits": resources[RateLimits].run(),
+                "audit log": resources[AuditLog].run(),
             }
             for name, work in works.items():
                 stack.push_async_callback(cancelled, asyncio.create_task(work, name=name))

@@ -1,6 +1,7 @@
 """What one operation works with: who asks, the open resources, and reads that are batched for as long as the operation lasts."""
 
 import asyncio
+import uuid
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,8 @@ from taskgraph.server.fields import FieldInfo
 from taskgraph.server.gate import Purse, Reply
 from taskgraph.settings import Settings
 from taskgraph.storage import clock
+from taskgraph.storage.audit_log import AuditLog, Trail
+from taskgraph.storage.group_commit import Commits, GroupCommit
 from taskgraph.storage.merged_reads import Answer, Batch, MergedReads
 from taskgraph.storage.mongo import Database, Projection
 
@@ -63,6 +66,8 @@ class Context:
         # By batch and key: what is read of it, together with which others, and where among them.
         self._asked: dict[Any, dict[Any, tuple[Projection, Answer[Any], int]]] = {}
         self._now: datetime | None = None
+        self._trail: Trail | None = None
+        self._request_id: str | None = None
         # Cleared by who reads anything but the viewer's own tasks and people's profiles: the clock, sessions.
         self.is_repeatable = True
 
@@ -95,6 +100,36 @@ class Context:
     def user_agent(self) -> str | None:
         """What the client calls itself."""
         return self.connection.headers.get("user-agent")
+
+    @property
+    def request_id(self) -> str:
+        """What ties together all that one operation does."""
+        if self._request_id is None:
+            self._request_id = uuid.uuid4().hex
+        return self._request_id
+
+    @property
+    def audit(self) -> AuditLog:
+        """Where trails lead to."""
+        return self.resources[AuditLog]
+
+    @property
+    def trail(self) -> Trail:
+        """Of the mutation that is running: the mutations of an operation run one after another."""
+        assert self._trail is not None  # noqa: S101 - begun before its resolver is called
+        return self._trail
+
+    def begin_trail(self, action: str) -> Trail:
+        """The trail of the mutation that runs from now on."""
+        viewer = self._viewer
+        user_id, session_id = (None, None) if viewer is None else (viewer.id, viewer.session_id)
+        self._trail = Trail(action, user_id, session_id, self.address, self.request_id)
+        return self._trail
+
+    @property
+    def commits(self) -> Commits:
+        """How the mutation that is running writes."""
+        return Commits(self.resources[GroupCommit], self.trail)
 
     async def load(self, batch: Batch[Value], key: Hashable, projection: Projection = None) -> Value:
         """One value of a batched read; all keys that are asked for in one turn of the event loop become one call of `batch`."""

@@ -11,7 +11,8 @@ from taskgraph.accounts.passwords import PasswordHasher
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.settings import Settings
 from taskgraph.storage import clock
-from taskgraph.storage.group_commit import GroupCommit
+from taskgraph.storage.audit_log import Trail
+from taskgraph.storage.group_commit import Commits, GroupCommit
 from taskgraph.storage.mongo import Database, Document
 from taskgraph.storage.versions import Versions
 from taskgraph.tasks import writes as tasks
@@ -69,7 +70,8 @@ async def load(db: Database, settings: Settings) -> Sequence[DemoAccount]:
 async def _account(db: Database, hasher: PasswordHasher, tokens: AccessTokens, name: str, email: str) -> DemoAccount:
     user = await reads.user_by_email(db, email)
     if user is None:
-        user = await accounts.register(db, hasher, name=name, email=email, password=PASSWORD)
+        trail = Trail("register", None, None, None, "taskgraph dev --demo")
+        user = await accounts.register(db, hasher, trail, name=name, email=email, password=PASSWORD)
         await _make_tasks(db, user)
     granted = await sessions.open_session(db, user, ttl_seconds=TOKEN_SECONDS, user_agent="taskgraph dev --demo")
     token, _ = tokens.issue(user["_id"], granted.session["_id"])
@@ -77,7 +79,7 @@ async def _account(db: Database, hasher: PasswordHasher, tokens: AccessTokens, n
 
 
 async def _make_tasks(db: Database, user: Document) -> None:
-    commits = GroupCommit(db, Versions(db))
+    commits = Commits(GroupCommit(db, Versions(db)))
     for title, status, priority, due_in_days, labels, parts in PLAN:
         due = None if due_in_days is None else clock.now() + timedelta(days=due_in_days)
         given = {

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import strawberry
 
+from taskgraph.accounts import audit, audit_schema, sessions
 from taskgraph.accounts import reads as account_reads
 from taskgraph.accounts import schema as accounts
-from taskgraph.accounts import sessions
 from taskgraph.context import Context, Info, Viewer
 from taskgraph.errors import BadUserInput
 from taskgraph.server import scalars
@@ -18,10 +18,11 @@ from taskgraph.server.fields import REPEATABLE
 from taskgraph.server.payloads import GenericError
 from taskgraph.server.relay import Node, NodeKey, parse_id
 from taskgraph.storage import stored_events
-from taskgraph.tasks import bulk_schema, event_schema, filters, graph_schema, history, task_schema
+from taskgraph.tasks import bulk_schema, event_schema, graph_schema, history, task_schema
 from taskgraph.tasks import schema as tasks
 from taskgraph.tasks.error_schema import DependencyCycle, VersionConflict
 from taskgraph.tasks.history import EventKey
+from taskgraph.tasks.model import TASK
 from taskgraph.tasks.reads import TaskKey
 from taskgraph.usage import schema as usage
 
@@ -56,7 +57,7 @@ class NodeQuery:
 @strawberry.type(
     description="What can be read. All but `viewer` needs a signed-in viewer, and shows only what that viewer may see."
 )
-class Query(NodeQuery, accounts.Query, tasks.Query, event_schema.Query, usage.Query):
+class Query(NodeQuery, accounts.Query, audit_schema.Query, tasks.Query, event_schema.Query, usage.Query):
     """Joined from the domains."""
 
 
@@ -109,6 +110,13 @@ async def _session(context: Context, viewer: Viewer, key: NodeKey) -> Node | Non
     return accounts.Session(document=document) if document else None
 
 
+async def _audit_entry(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
+    # Entries come without a new version of the viewer's data.
+    context.is_repeatable = False
+    document = await context.load(audit.entries_by_key, (viewer.id, key.id))
+    return audit_schema.AuditEntry(document=document) if document else None
+
+
 async def _task(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
     return await tasks.find_task(context, TaskKey(viewer.id, key.id))
 
@@ -120,7 +128,8 @@ async def _event(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
 
 _FINDERS: dict[str, Callable[[Context, Viewer, NodeKey], Awaitable[Node | None]]] = {
     accounts.USER: _user,
-    accounts.SESSION: _session,
-    filters.TASK: _task,
+    sessions.SESSION: _session,
+    audit_schema.AUDIT: _audit_entry,
+    TASK: _task,
     task_schema.EVENT: _event,
 }

@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     compiled_execution: Switch = "on"
 
     event_retention_days: Positive = 30
+    audit_retention_days: Positive = 90
     completed_task_retention_days: NotNegative = 0
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"

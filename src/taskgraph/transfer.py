@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from taskgraph.accounts import reads as accounts
 from taskgraph.errors import TaskgraphError
 from taskgraph.formats import Entry, Format, Record, guessed, read, written
-from taskgraph.storage.group_commit import GroupCommit
+from taskgraph.storage.group_commit import Commits, GroupCommit
 from taskgraph.storage.mongo import Database, Document
 from taskgraph.storage.versions import Versions
 from taskgraph.tasks import bulk
@@ -142,7 +142,7 @@ def _in_order(records: Mapping[str, Record]) -> list[str]:
 
 
 async def _make(db: Database, work: _Import, names: Sequence[str]) -> None:
-    commits = GroupCommit(db, Versions(db))
+    commits = Commits(GroupCommit(db, Versions(db)))
     console = Console(stderr=True)
     columns = (TextColumn("tasks"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -11,8 +11,7 @@ from bson import ObjectId
 from taskgraph.accounts import sessions
 from taskgraph.server.relay import global_id
 from taskgraph.storage import clock
-from taskgraph.tasks.filters import TASK
-from taskgraph.tasks.model import NEVER, Task, TaskPriority, TaskStatus, title_key
+from taskgraph.tasks.model import NEVER, TASK, Task, TaskPriority, TaskStatus, title_key
 from tests.accounts.asking import (
     RIGHT,
     WRONG,
@@ -139,6 +138,9 @@ def test_everybody_else_keeps_everything_but_the_mention(server: Server, someone
         ]
     }
     kept = ("users", "sessions", "tasks", "events", "graphs", "dependencies", "idempotency")
+    # An event is given its position a moment after its write.
+    unsettled = {"ownerId": object_id(owner.id), "position": None}
+    assert eventually(lambda: server.mongo["events"].count_documents(unsettled) == 0)
     before = {name: server.mongo[name].find(of_owner).sort("_id").to_list() for name in kept}
     done(ada, "deleteAccount", password=RIGHT)
     ada_id = object_id(ada.id)

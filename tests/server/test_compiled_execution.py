@@ -21,7 +21,8 @@ from starlette.requests import HTTPConnection
 from taskgraph import schema, seed
 from taskgraph.accounts import reads as account_reads
 from taskgraph.accounts import sessions
-from taskgraph.accounts.schema import SESSION, USER
+from taskgraph.accounts.schema import USER
+from taskgraph.accounts.sessions import SESSION
 from taskgraph.context import Context, Resources, Viewer
 from taskgraph.server.documents import DocumentRefused, Documents, Prepared
 from taskgraph.server.estimates import Estimates
@@ -34,8 +35,9 @@ from taskgraph.server.rate_limit import RateLimits
 from taskgraph.server.relay import global_id
 from taskgraph.settings import Settings
 from taskgraph.storage import migrate, mongo
+from taskgraph.storage.audit_log import AuditLog
 from taskgraph.storage.event_hub import EventHub
-from taskgraph.storage.group_commit import GroupCommit
+from taskgraph.storage.group_commit import Commits, GroupCommit
 from taskgraph.storage.idempotency import Key
 from taskgraph.storage.merged_reads import MergedReads
 from taskgraph.storage.mongo import Database, Document, Projection
@@ -44,7 +46,7 @@ from taskgraph.storage.stored_events import StoredEvents
 from taskgraph.storage.versions import Versions
 from taskgraph.tasks import reads as task_reads
 from taskgraph.tasks import writes as task_writes
-from taskgraph.tasks.filters import TASK
+from taskgraph.tasks.model import TASK
 from taskgraph.tasks.writes import Patch
 from tests.conftest import MakeSettings
 from tests.server.operations import operations
@@ -182,6 +184,7 @@ def bench(settings: MakeSettings) -> Iterator[Bench]:
                 MergedReads(db),
                 GroupCommit(db, Versions(db)),
                 _hub(db, made),
+                AuditLog(db, made),
                 StoredEvents(db, made),
                 _estimates(),
                 _unlimited(made),
@@ -333,7 +336,7 @@ async def _connected(connect: Any, made: Any) -> Database:
 async def _prepare(db: Database, made: Any) -> None:
     await migrate.apply(db)
     await seed.fill(db, made, users=2, tasks_per_user=25, tokens=None, password=None)
-    commits = GroupCommit(db, Versions(db))
+    commits = Commits(GroupCommit(db, Versions(db)))
     for task in await db["tasks"].find({}).limit(20).to_list():
         patch = Patch({"title": f"{task['title']}, once more", "dueDate": None}, add_labels=["changed"])
         key = Key(task["ownerId"], f"key of {task['_id']}", b"")

@@ -26,7 +26,7 @@ from taskgraph.storage import clock, migrate, mongo
 from taskgraph.storage.change_tail import Change
 from taskgraph.storage.event_hub import EventHub
 from taskgraph.storage.event_log import EventCursor
-from taskgraph.storage.group_commit import GroupCommit
+from taskgraph.storage.group_commit import Commits, GroupCommit
 from taskgraph.storage.idempotency import Key
 from taskgraph.storage.merged_reads import MergedReads
 from taskgraph.storage.mongo import Database
@@ -151,7 +151,7 @@ async def _prepared(made: Settings) -> tuple[Database, Viewer]:
     await migrate.apply(db)
     await seed.fill(db, made, users=1, tasks_per_user=5, tokens=None, password=None)
     (user,) = await db["users"].find({}).to_list()
-    commits = GroupCommit(db, Versions(db))
+    commits = Commits(GroupCommit(db, Versions(db)))
     parent = (await writes.create_task(commits, user["_id"], Draft({"title": "parent", "priority": TaskPriority.LOW}))).task
     given = {"title": "child", "priority": TaskPriority.HIGH, "assigneeId": user["_id"], "dueDate": NOW}
     key = Key(user["_id"], "key", b"digest")

@@ -39,6 +39,8 @@ REQUIRED: dict[tuple[str, str], str] = {
     ("nodes", "ids"): "$ids",
 }
 LISTS = {
+    "Query.auditLog",
+    "Query.nodes<AuditEntry>",
     "Query.nodes<Session>",
     "Query.nodes<Task>",
     "Query.nodes<TaskEvent>",

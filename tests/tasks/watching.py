@@ -10,14 +10,14 @@ from bson import ObjectId
 from pymongo import MongoClient, monitoring
 from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
-from taskgraph.storage import event_positions
+from taskgraph.storage import audit_log, event_positions
 from tests.conftest import Documents, MakeSettings, migrated, served
 
 
 @dataclass
 class Watch(monitoring.CommandListener):
-    """Collects while `is_on`. Left out: the change stream, which waits by itself, the look at who is asking, and the positions that
-    events are given some time after the write.
+    """Collects while `is_on`. Left out: the change stream, which waits by itself, the look at who is asking, and what is written some time
+    after the answer: positions of events, entries of the audit log.
     """
 
     database: str
@@ -51,7 +51,7 @@ class Watch(monitoring.CommandListener):
         return (
             event.database_name == self.database
             and not (event.command_name == "getMore" and command["collection"] == "$cmd.aggregate")
-            and command.get("comment") != event_positions.COMMENT
+            and command.get("comment") not in {audit_log.COMMENT, event_positions.COMMENT}
             and not (command.get("find") == "sessions" and isinstance(command["filter"].get("_id"), ObjectId))
         )
 

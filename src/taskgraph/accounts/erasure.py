@@ -1,4 +1,7 @@
-"""Erasing an account: each domain removes what it holds about a user; the user goes last, so that a crash half-way can be repeated."""
+"""Erasing an account: each domain removes what it holds about a user; the user goes last, so that a crash half-way can be repeated.
+
+The audit log keeps its entries: that something was done, but no longer by whom and from where.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -6,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from bson import ObjectId
 
+from taskgraph.storage.audit_log import AuditLog
 from taskgraph.storage.mongo import Database
 from taskgraph.storage.versions import PROFILES, Versions
 
@@ -30,6 +34,7 @@ Eraser = Callable[[Database, ObjectId], Awaitable[Removed]]
 class Erasure:
     """The erasers of the other domains, in the order in which they run."""
 
+    audit: AuditLog
     erasers: Sequence[Eraser] = ()
 
     async def erase(self, db: Database, versions: Versions, user_id: ObjectId) -> Removed:
@@ -38,12 +43,14 @@ class Erasure:
         removed = Removed(sessions=sessions.deleted_count)
         for eraser in self.erasers:
             removed += await eraser(db, user_id)
+        await self.audit.forget(user_id)
         await db["users"].delete_one({"_id": user_id})
         # Writes that were under way when the sessions ended have landed by now: a transaction of ours takes milliseconds.
         await asyncio.sleep(SETTLE_SECONDS)
         for eraser in self.erasers:
             removed += await eraser(db, user_id)
         late = await db["sessions"].delete_many({"userId": user_id})
+        await self.audit.forget(user_id)
         # In this order: without a mark of their own, what was kept for the user is outdated by that of profiles alone.
         await versions.forget(user_id)
         await versions.renew(PROFILES)

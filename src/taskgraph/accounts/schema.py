@@ -11,6 +11,7 @@ from taskgraph.accounts.credentials import Credentials
 from taskgraph.accounts.erasure import Erasure
 from taskgraph.accounts.live_sessions import LiveSessions
 from taskgraph.accounts.model import Tier, email_key
+from taskgraph.accounts.sessions import SESSION
 from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.context import Context, Info
 from taskgraph.server.cost import FREE, SIGN_IN, SIGNS_IN, WRITE, ListSize
@@ -22,7 +23,7 @@ from taskgraph.server.relay import Node, global_id, parse_id_of
 from taskgraph.storage.mongo import Document
 from taskgraph.storage.versions import Versions
 
-USER, SESSION = "U", "S"
+USER = "U"
 Payload = TypeVar("Payload", bound="SignedIn")
 
 described(
@@ -228,7 +229,7 @@ class Mutation:
         """Two writes: the user, then the session."""
         context = info.context
         hasher = context.resources[Credentials].hasher
-        user = await writes.register(context.db, hasher, name=input.name, email=input.email, password=input.password)
+        user = await writes.register(context.db, hasher, context.trail, name=input.name, email=input.email, password=input.password)
         return await _open_session(context, user, RegisterPayload)
 
     @strawberry.mutation(
@@ -241,13 +242,8 @@ class Mutation:
         """The answer is the same for an unknown address and a wrong password."""
         context = info.context
         await sign_ins.admit(context.resources[RateLimits], email_key(input.email))
-        user = await writes.authenticate(
-            context.db,
-            context.resources[Credentials],
-            email=input.email,
-            password=input.password,
-            address=context.address,
-        )
+        credentials = context.resources[Credentials]
+        user = await writes.authenticate(context.db, credentials, context.trail, email=input.email, password=input.password)
         return await _open_session(context, user, LoginPayload)
 
     @strawberry.mutation(
@@ -266,10 +262,12 @@ class Mutation:
         if token is None:
             raise sessions.RefreshTokenMissing
         await sign_ins.admit(context.resources[RateLimits], sessions.handle_of(token))
-        granted = await sessions.refresh(context.db, token, ttl_seconds=context.settings.refresh_token_seconds)
+        granted = await sessions.refresh(context.db, token, context.trail, ttl_seconds=context.settings.refresh_token_seconds)
         user = await reads.user(context.db, granted.session["userId"])
         if user is None:
             raise sessions.RefreshRefused
+        # Nobody has the new tokens yet.
+        await context.trail.leave(context.db)
         return _signed_in(context, user, granted, RefreshSessionPayload)
 
     @strawberry.mutation(
@@ -308,9 +306,9 @@ class Mutation:
             context.db,
             context.resources[Credentials],
             context.viewer.id,
+            context.trail,
             current=input.current_password,
             new=input.new_password,
-            address=context.address,
         )
         await _end_other_sessions(context)
         return ChangePasswordPayload(viewer=User(document=user))
@@ -321,7 +319,7 @@ class Mutation:
         """What is null is kept."""
         context = info.context
         user = await writes.update_profile(
-            context.db, context.resources[Versions], context.viewer.id, name=input.name, email=input.email
+            context.db, context.resources[Versions], context.viewer.id, context.trail, name=input.name, email=input.email
         )
         context.forget()
         return UpdateProfilePayload(viewer=User(document=user))
@@ -342,6 +340,7 @@ class Mutation:
             member="password",
             address=context.address,
         )
+        await context.trail.leave(context.db)
         context.resources[LiveSessions].end_all_of(viewer.id)
         removed = await context.resources[Erasure].erase(context.db, context.resources[Versions], viewer.id)
         cookies.drop(context)
@@ -355,6 +354,7 @@ async def _open_session(context: Context, user: Document, payload: type[Payload]
         ttl_seconds=context.settings.refresh_token_seconds,
         ip=context.address,
         user_agent=context.user_agent,
+        trail=context.trail,
     )
     return _signed_in(context, user, granted, payload)
 
@@ -370,13 +370,13 @@ def _signed_in(context: Context, user: Document, granted: sessions.Granted, payl
 
 
 async def _end_session(context: Context, user_id: ObjectId, session_id: ObjectId) -> int:
-    ended = await sessions.end_session(context.db, user_id, session_id)
+    ended = await sessions.end_session(context.db, user_id, session_id, context.trail)
     context.resources[LiveSessions].end(session_id)
     return ended
 
 
 async def _end_other_sessions(context: Context) -> int:
     viewer = context.viewer
-    ended = await sessions.end_other_sessions(context.db, viewer.id, keep=viewer.session_id)
+    ended = await sessions.end_other_sessions(context.db, viewer.id, context.trail, keep=viewer.session_id)
     context.resources[LiveSessions].end_all_of(viewer.id, keep=viewer.session_id)
     return ended

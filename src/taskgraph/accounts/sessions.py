@@ -12,12 +12,16 @@ from taskgraph.accounts.model import Session
 from taskgraph.accounts.tokens import SALT_BYTES, RefreshToken
 from taskgraph.errors import ErrorCode, Problem, Refused
 from taskgraph.storage import clock
-from taskgraph.storage.mongo import Database, Document
+from taskgraph.storage.audit_log import Trail
+from taskgraph.storage.mongo import Database, Document, transaction
+from taskgraph.storage.mongo import Session as Transaction
 
 # Two tabs may spend the same token at the same moment; later than this, a spent token means that somebody else has it.
 GRACE_SECONDS = 10
 USER_AGENT_CHARACTERS = 200
 MAX_SESSIONS = 100
+# The kind of global ids.
+SESSION = "S"
 
 
 class RefreshRefused(Refused):
@@ -67,7 +71,13 @@ class Granted:
 
 
 async def open_session(
-    db: Database, user: Document, *, ttl_seconds: int, ip: str | None = None, user_agent: str | None = None
+    db: Database,
+    user: Document,
+    *,
+    ttl_seconds: int,
+    ip: str | None = None,
+    user_agent: str | None = None,
+    trail: Trail | None = None,
 ) -> Granted:
     """A new session of a user just read, stored with majority before its tokens exist anywhere else. AccountChanged."""
     token, now = RefreshToken.new(), clock.now()
@@ -87,8 +97,13 @@ async def open_session(
     now_stored = await reads.user(db, user["_id"])
     if now_stored is None or now_stored["passwordHash"] != user["passwordHash"]:
         await db["sessions"].delete_one({"_id": session["_id"]})
+        if trail is not None:
+            trail.user_id = None if now_stored is None else user["_id"]
         raise AccountChanged
     await _end_surplus(db, user["_id"])
+    if trail is not None and not trail.is_left:
+        trail.user_id, trail.session_id = user["_id"], session["_id"]
+        await trail.leave(db)
     return Granted(session, token)
 
 
@@ -98,9 +113,10 @@ def handle_of(text: str) -> str:
     return text if token is None else token.handle.hex()
 
 
-async def refresh(db: Database, text: str, *, ttl_seconds: int) -> Granted:
+async def refresh(db: Database, text: str, trail: Trail, *, ttl_seconds: int) -> Granted:
     """Spends a refresh token: the same session with its next token. RefreshRefused, or TokenReused after ending the session."""
     token, now = RefreshToken.parse(text), clock.now()
+    trail.user_id = trail.session_id = None
     if token is None:
         raise RefreshRefused
     salt = secrets.token_bytes(SALT_BYTES)
@@ -118,8 +134,9 @@ async def refresh(db: Database, text: str, *, ttl_seconds: int) -> Granted:
         return_document=True,
     )
     if rotated is not None:
+        trail.user_id, trail.session_id = rotated["userId"], rotated["_id"]
         return Granted(rotated, token.successor(salt))
-    return await _spent_token(db, token, now)
+    return await _spent_token(db, token, now, trail)
 
 
 async def holder(db: Database, text: str) -> Document | None:
@@ -154,17 +171,19 @@ async def sessions_of(db: Database, user_id: ObjectId) -> list[Document]:
     return await db["sessions"].find(live).sort("lastUsedAt", -1).limit(MAX_SESSIONS).to_list()
 
 
-async def end_session(db: Database, user_id: ObjectId, session_id: ObjectId) -> int:
+async def end_session(db: Database, user_id: ObjectId, session_id: ObjectId, trail: Trail) -> int:
     """Ends one session of the user; SessionNotFound when there is none to end."""
-    ended = await _end(db, {"_id": session_id, "userId": user_id, "endedAt": None, "expiresAt": {"$gt": clock.now()}})
+    trail.kind, trail.targets = SESSION, [session_id]
+    ended = await _end(db, {"_id": session_id, "userId": user_id, "endedAt": None, "expiresAt": {"$gt": clock.now()}}, trail)
     if ended == 0:
         raise SessionNotFound
     return ended
 
 
-async def end_other_sessions(db: Database, user_id: ObjectId, *, keep: ObjectId) -> int:
+async def end_other_sessions(db: Database, user_id: ObjectId, trail: Trail, *, keep: ObjectId) -> int:
     """Ends every session of the user but one; how many that were."""
-    return await _end(db, {"userId": user_id, "_id": {"$ne": keep}, "endedAt": None, "expiresAt": {"$gt": clock.now()}})
+    others = {"userId": user_id, "_id": {"$ne": keep}, "endedAt": None, "expiresAt": {"$gt": clock.now()}}
+    return await _end(db, others, trail)
 
 
 async def _end_surplus(db: Database, user_id: ObjectId) -> None:
@@ -175,10 +194,11 @@ async def _end_surplus(db: Database, user_id: ObjectId) -> None:
         await _end(db, {"_id": {"$in": [session["_id"] for session in surplus]}})
 
 
-async def _spent_token(db: Database, token: RefreshToken, now: datetime) -> Granted:
+async def _spent_token(db: Database, token: RefreshToken, now: datetime, trail: Trail) -> Granted:
     session = await _session_with_handle(db, token, now)
     if session is None:
         raise RefreshRefused
+    trail.user_id, trail.session_id = session["userId"], session["_id"]
     if _is_in_grace(session, token, now):
         return Granted(session, token.successor(session["salt"]))
     # The handle is 128 random bits that only ever travel inside this session's tokens, so this is one of them, spent before.
@@ -194,6 +214,16 @@ def _is_in_grace(session: Document, token: RefreshToken, now: datetime) -> bool:
     return bool(session["previousHash"] == token.digest) and now - session["lastUsedAt"] <= timedelta(seconds=GRACE_SECONDS)
 
 
-async def _end(db: Database, which: Document) -> int:
-    ended = await db["sessions"].update_many(which, {"$set": {"endedAt": clock.now()}})
-    return ended.modified_count
+async def _end(db: Database, which: Document, trail: Trail | None = None) -> int:
+    """How many there were to end; when some were, the trail tells."""
+
+    async def write(transaction: Transaction) -> int:
+        ended = await db["sessions"].update_many(which, {"$set": {"endedAt": clock.now()}}, session=transaction)
+        if ended.modified_count and trail is not None and not trail.is_left:
+            await trail.leave(db, transaction)
+        return ended.modified_count
+
+    count, _ = await transaction(db, write)
+    if count and trail is not None:
+        trail.is_left = True
+    return count

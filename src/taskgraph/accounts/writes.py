@@ -1,6 +1,7 @@
 """Changing accounts: rules first, then the write. Sessions have their own module."""
 
 import unicodedata
+from dataclasses import replace
 
 from bson import ObjectId
 from email_validator import EmailNotValidError, validate_email
@@ -12,7 +13,8 @@ from taskgraph.accounts.model import User
 from taskgraph.accounts.passwords import PasswordHasher
 from taskgraph.errors import ErrorCode, InputRefused, Problem, Refused, Unauthenticated
 from taskgraph.storage import clock
-from taskgraph.storage.mongo import Database, Document
+from taskgraph.storage.audit_log import Trail
+from taskgraph.storage.mongo import Database, Document, Session, transaction
 from taskgraph.storage.versions import PROFILES, Versions
 
 NAME_CHARACTERS = 100
@@ -44,7 +46,7 @@ class WrongPassword(Refused):
         super().__init__(Problem(ErrorCode.BAD_CREDENTIALS, "The password is wrong.", ("input", member)))
 
 
-async def register(db: Database, hasher: PasswordHasher, *, name: str, email: str, password: str) -> Document:
+async def register(db: Database, hasher: PasswordHasher, trail: Trail, *, name: str, email: str, password: str) -> Document:
     """A new account. InputRefused, EmailTaken."""
     problems: list[Problem] = []
     name, email = _clean_name(name, problems), _clean_email(email, problems)
@@ -56,21 +58,28 @@ async def register(db: Database, hasher: PasswordHasher, *, name: str, email: st
         raise EmailTaken
     user = User(name=name, email=email, password_hash=await hasher.hash(password), created_at=clock.now())
     document = user.model_dump_doc()
+
+    async def write(session: Session) -> None:
+        await db["users"].insert_one(document, session=session)
+        await replace(trail, user_id=user.id, session_id=None).leave(db, session)
+
     try:
-        await db["users"].insert_one(document)
+        await transaction(db, write)
     except DuplicateKeyError as error:
         raise EmailTaken from error
+    trail.is_left = True
     return document
 
 
-async def authenticate(db: Database, credentials: Credentials, *, email: str, password: str, address: str | None) -> Document:
-    """The user with this address and password. BadCredentials, TooManyFailedLogins.
+async def authenticate(db: Database, credentials: Credentials, trail: Trail, *, email: str, password: str) -> Document:
+    """The user with this address and password. BadCredentials, TooManyFailedLogins. The trail is that of whose account is tried.
 
     Unknown addresses cost the same work. A hash made with weaker parameters than today's is made anew.
     """
     email = email.strip()
     user = await reads.user_by_email(db, email)
-    verdict = await credentials.check(email, user["passwordHash"] if user else None, password, address=address)
+    trail.user_id, trail.session_id = user["_id"] if user else None, None
+    verdict = await credentials.check(email, user["passwordHash"] if user else None, password, address=trail.address)
     if user is None or not verdict.is_right:
         raise BadCredentials
     if verdict.is_outdated:
@@ -79,18 +88,20 @@ async def authenticate(db: Database, credentials: Credentials, *, email: str, pa
 
 
 async def change_password(
-    db: Database, credentials: Credentials, user_id: ObjectId, *, current: str, new: str, address: str | None
+    db: Database, credentials: Credentials, user_id: ObjectId, trail: Trail, *, current: str, new: str
 ) -> Document:
     """The user with a new password. InputRefused, WrongPassword, TooManyFailedLogins. Sessions are the caller's to end."""
     problems: list[Problem] = []
     _check_password(new, "newPassword", problems)
     if problems:
         raise InputRefused(*problems)
-    await confirm_password(db, credentials, user_id, password=current, member="currentPassword", address=address)
-    return await _changed(db, user_id, {"passwordHash": await credentials.hasher.hash(new)})
+    await confirm_password(db, credentials, user_id, password=current, member="currentPassword", address=trail.address)
+    return await _changed(db, user_id, {"passwordHash": await credentials.hasher.hash(new)}, trail)
 
 
-async def update_profile(db: Database, versions: Versions, user_id: ObjectId, *, name: str | None, email: str | None) -> Document:
+async def update_profile(
+    db: Database, versions: Versions, user_id: ObjectId, trail: Trail, *, name: str | None, email: str | None
+) -> Document:
     """The user with another name, address or both; None keeps. InputRefused, EmailTaken."""
     problems: list[Problem] = []
     changes: dict[str, str] = {}
@@ -101,7 +112,7 @@ async def update_profile(db: Database, versions: Versions, user_id: ObjectId, *,
     if problems:
         raise InputRefused(*problems)
     try:
-        user = await _changed(db, user_id, changes)
+        user = await _changed(db, user_id, changes, trail)
     except DuplicateKeyError as error:
         raise EmailTaken from error
     await versions.renew(PROFILES)
@@ -134,14 +145,22 @@ async def _upgraded(db: Database, hasher: PasswordHasher, user: Document, passwo
     return current
 
 
-async def _changed(db: Database, user_id: ObjectId, changes: dict[str, str]) -> Document:
+async def _changed(db: Database, user_id: ObjectId, changes: dict[str, str], trail: Trail) -> Document:
+    async def write(session: Session) -> Document:
+        user = await db["users"].find_one_and_update({"_id": user_id}, {"$set": changes}, return_document=True, session=session)
+        if user is None:
+            raise Unauthenticated
+        await trail.leave(db, session)
+        return user
+
     if changes:
-        user = await db["users"].find_one_and_update({"_id": user_id}, {"$set": changes}, return_document=True)
-    else:
-        user = await reads.user(db, user_id)
-    if user is None:
+        user, _ = await transaction(db, write)
+        trail.is_left = True
+        return user
+    unchanged = await reads.user(db, user_id)
+    if unchanged is None:
         raise Unauthenticated
-    return user
+    return unchanged
 
 
 def _clean_name(name: str, problems: list[Problem]) -> str:

@@ -1,14 +1,19 @@
-"""How a mutation answers: the payload interface, problems as data, and the one place where a refusal becomes `errors`."""
+"""How a mutation answers: the payload interface, problems as data, and the one place where a refusal becomes `errors` and where
+every mutation comes by that goes into the audit log.
+"""
 
 import functools
-from collections.abc import Awaitable, Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import strawberry
 
-from taskgraph.errors import ErrorCode, Problem, Refused
+from taskgraph.errors import ErrorCode, Problem, Refused, RequestError
 from taskgraph.server.cost import FREE
 from taskgraph.server.enums import described
+from taskgraph.server.fields import FieldInfo
+from taskgraph.server.relay import parse_id
+from taskgraph.storage.audit_log import AuditLog, AuditOutcome, Trail
 from taskgraph.storage.event_log import EventCursor
 
 # For the one argument that every mutation has.
@@ -71,22 +76,66 @@ class MutationPayload:
     )
 
 
-def refusals_as_errors(
-    payload: type[Payload],
-) -> Callable[[Callable[Arguments, Awaitable[Payload]]], Callable[Arguments, Awaitable[Payload]]]:
-    """Decorates a mutation's resolver: what the domain refuses becomes the payload's `errors`."""
+class Audited(Protocol):
+    """What the context of a mutation has for the audit log."""
 
-    def decorate(resolver: Callable[Arguments, Awaitable[Payload]]) -> Callable[Arguments, Awaitable[Payload]]:
-        @functools.wraps(resolver)
-        async def answer(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Payload:
+    @property
+    def audit(self) -> AuditLog:
+        """Takes what no write has taken along."""
+
+    def begin_trail(self, action: str) -> Trail:
+        """The trail of the mutation that runs from now on."""
+
+
+Resolver = Callable[Concatenate[Any, FieldInfo[Any, None], Arguments], Awaitable[Payload]]
+
+
+def refusals_as_errors(payload: type[Payload]) -> Callable[[Resolver[Arguments, Payload]], Resolver[Arguments, Payload]]:
+    """Decorates a mutation's resolver: what the domain refuses becomes the payload's `errors`, and the audit log hears of all."""
+
+    def decorate(resolver: Resolver[Arguments, Payload]) -> Resolver[Arguments, Payload]:
+        async def answer(self: Any, info: FieldInfo[Any, None], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Payload:
+            context: Audited = info.context
+            trail = context.begin_trail(info.field_name)
             try:
-                return await resolver(*args, **kwargs)
+                answered = await resolver(self, info, *args, **kwargs)
             except Refused as refused:
+                note(context, trail, kwargs, AuditOutcome.REFUSED, refused.problems[0].code.value)
                 return payload(errors=[shown(problem) for problem in refused.problems])
+            except Exception as error:
+                # Who is not signed in has done nothing and is nobody's business.
+                if trail.user_id is not None:
+                    note(context, trail, kwargs, AuditOutcome.FAILED, error.code if isinstance(error, RequestError) else "INTERNAL")
+                raise
+            if answered.errors:
+                note(context, trail, kwargs, AuditOutcome.REFUSED, answered.errors[0].code.value)
+            elif not trail.is_left:
+                note(context, trail, kwargs, AuditOutcome.DONE)
+            return answered
 
-        return answer
+        functools.update_wrapper(answer, resolver)
+        # Strawberry gives both by their names, which the type cannot say.
+        return cast("Resolver[Arguments, Payload]", answer)
 
     return decorate
+
+
+def note(context: Audited, trail: Trail, given: Mapping[str, object], outcome: AuditOutcome, code: str | None = None) -> None:
+    """Tells the audit log of what no write has taken along, with what the input names."""
+    if not trail.targets:
+        named = [key for text in _ids(given.get("input")) if (key := parse_id(text))]
+        # Whoever mixes kinds of ids in one input has made them up.
+        if len({key.kind for key in named}) == 1:
+            trail.kind, trail.targets = named[0].kind, [key.id for key in named]
+    context.audit.note(trail, outcome, code=code)
+
+
+def _ids(given: object) -> Iterator[str]:
+    """The ids by which an input says what a mutation is about."""
+    for name in ("id", "blocker_id", "blocked_id"):
+        if isinstance(text := getattr(given, name, None), str):
+            yield text
+    yield from getattr(getattr(given, "where", None), "ids", None) or ()
 
 
 @functools.singledispatch

@@ -45,7 +45,8 @@ def _indexes() -> list[Any]:
 class Event(Model):
     """One change. `audience` was decided when it was written; `people` are all users named anywhere in it, for erasure.
 
-    The stored document gets a `position`, a packed cursor, soon after it was written.
+    The stored document gets a `position`, a packed cursor, soon after it was written. Until then the first event of a write carries
+    its `trail`, the entry for the audit log.
     """
 
     model_config = {"collection": COLLECTION, "indexes": _indexes}
@@ -63,6 +64,7 @@ class Event(Model):
     occurred_at: datetime = Field(key_name="occurredAt")
     caused_by: str | None = Field(default=None, key_name="causedBy")
     origin: ObjectId = ORIGIN
+    trail: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -1,4 +1,5 @@
-"""Adds to each stored event where it stands in the log, which nobody knows before it is committed.
+"""Adds to each stored event where it stands in the log, which nobody knows before it is committed, and takes its trail on to the
+audit log: an event that has its position has left its entry there.
 
 The change stream tells. Of every process, for an event's own process does it at once, and the others look a little later whether it
 was: a process can die between a commit and its position. What was committed while none was running is found at the next start.
@@ -16,7 +17,7 @@ from bson import ObjectId, Timestamp
 from pymongo import UpdateOne
 from pymongo.errors import OperationFailure, PyMongoError
 
-from taskgraph.storage import clock
+from taskgraph.storage import audit_log, clock
 from taskgraph.storage.change_tail import LOST_HISTORY_CODES, Change, Subscription, time_of
 from taskgraph.storage.event_log import COLLECTION, ORIGIN, EventCursor
 from taskgraph.storage.mongo import Database, Document
@@ -31,6 +32,8 @@ UNSURE_SECONDS = 60
 MISSING = {"position": None}
 # By which operators, and tests, tell these commands from those of requests.
 COMMENT = "event positions"
+# An event, its position, and its entry for the audit log.
+Placed = tuple[ObjectId, bytes, Document | None]
 log = structlog.get_logger(__name__)
 
 
@@ -38,9 +41,10 @@ class EventPositions:
     """One for each process; `run` until cancelled."""
 
     def __init__(self, db: Database) -> None:
+        self._db = db
         self._events = db[COLLECTION]
-        self._own: deque[tuple[ObjectId, bytes]] = deque()
-        self._others: deque[tuple[float, ObjectId, bytes]] = deque()
+        self._own: deque[Placed] = deque()
+        self._others: deque[tuple[float, Placed]] = deque()
         self._has_own = asyncio.Event()
         self._unwatched: tuple[float, Timestamp] | None = None
 
@@ -64,11 +68,12 @@ class EventPositions:
 
     def _receive(self, change: Change) -> None:
         event, position = change.detail["fullDocument"], EventCursor.at(change.cluster_time, change.index).packed
+        placed = event["_id"], position, event.get("trail")
         if event.get("origin") == ORIGIN:
-            self._own.append((event["_id"], position))
+            self._own.append(placed)
             self._has_own.set()
         else:
-            self._others.append((asyncio.get_running_loop().time() + LATE_SECONDS, event["_id"], position))
+            self._others.append((asyncio.get_running_loop().time() + LATE_SECONDS, placed))
 
     def _restart(self, time: Timestamp) -> None:
         self._unwatched = asyncio.get_running_loop().time() + LATE_SECONDS, time
@@ -89,17 +94,23 @@ class EventPositions:
 
     async def _look_after_others(self) -> None:
         now = asyncio.get_running_loop().time()
-        due = [(event_id, position) for at, event_id, position in list(self._others)[:BATCH] if at <= now]
+        due = [placed for at, placed in list(self._others)[:BATCH] if at <= now]
         if due:
-            wanted = {"_id": {"$in": [event_id for event_id, _ in due]}, **MISSING}
+            wanted = {"_id": {"$in": [event_id for event_id, _, _ in due]}, **MISSING}
             missing = {each["_id"] for each in await self._events.find(wanted, {"_id": 1}, comment=COMMENT).to_list()}
-            await self._write([(event_id, position) for event_id, position in due if event_id in missing])
+            await self._write([placed for placed in due if placed[0] in missing])
             for _ in due:
                 self._others.popleft()
 
-    async def _write(self, batch: Sequence[tuple[ObjectId, bytes]]) -> None:
+    async def _write(self, batch: Sequence[Placed]) -> None:
+        # The entries first: what has its position is not looked at again.
+        if entries := [{"_id": event_id, **trail} for event_id, _, trail in batch if trail]:
+            await audit_log.add(self._db, entries)
         if batch:
-            updates = [UpdateOne({"_id": event_id, **MISSING}, {"$set": {"position": position}}) for event_id, position in batch]
+            updates = [
+                UpdateOne({"_id": event_id, **MISSING}, {"$set": {"position": position}, "$unset": {"trail": ""}})
+                for event_id, position, _ in batch
+            ]
             await self._events.bulk_write(updates, ordered=False, comment=COMMENT)
 
     async def _look_back(self) -> None:
@@ -128,16 +139,17 @@ class EventPositions:
     async def _read_commits(self, since: Timestamp, until: Timestamp) -> None:
         pipeline: list[Mapping[str, Any]] = [
             {"$match": {"operationType": "insert"}},
-            {"$project": {"documentKey": 1, "clusterTime": 1}},
+            {"$project": {"documentKey": 1, "clusterTime": 1, "fullDocument.trail": 1}},
         ]
-        batch: list[tuple[ObjectId, bytes]] = []
+        batch: list[Placed] = []
         last, index = Timestamp(0, 0), 0
         async with await self._events.watch(pipeline, start_at_operation_time=since) as stream:
             while stream.alive:
                 change = await stream.try_next()
                 if change is not None and change["clusterTime"] <= until:
                     last, index = change["clusterTime"], index + 1 if change["clusterTime"] == last else 0
-                    batch.append((change["documentKey"]["_id"], EventCursor.at(last, index).packed))
+                    trail = change["fullDocument"].get("trail")
+                    batch.append((change["documentKey"]["_id"], EventCursor.at(last, index).packed, trail))
                 reached = time_of(stream.resume_token) if change is None else change["clusterTime"]
                 is_over = reached >= until if change is None else reached > until
                 if len(batch) >= BATCH or is_over:
@@ -147,10 +159,10 @@ class EventPositions:
                     return
 
     async def _estimate(self) -> None:
-        number = 0
+        number, wanted = 0, {"occurredAt": 1, "trail": 1}
         # Those of a batch drop out of the search once they are written, so each search begins with the next ones.
-        while events := await self._events.find(MISSING, {"occurredAt": 1}, comment=COMMENT).sort("occurredAt", 1).to_list(BATCH):
-            batch = [(event["_id"], _estimated(event, number + place).packed) for place, event in enumerate(events)]
+        while events := await self._events.find(MISSING, wanted, comment=COMMENT).sort("occurredAt", 1).to_list(BATCH):
+            batch = [(each["_id"], _estimated(each, number + place).packed, each.get("trail")) for place, each in enumerate(events)]
             await self._write(batch)
             number += len(batch)
 

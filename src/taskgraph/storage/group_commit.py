@@ -15,6 +15,7 @@ from bson import Timestamp
 
 from taskgraph.errors import Busy
 from taskgraph.storage import mongo
+from taskgraph.storage.audit_log import Trail
 from taskgraph.storage.mongo import Database, Document, Session, transaction
 from taskgraph.storage.versions import Versions
 
@@ -118,6 +119,24 @@ class GroupCommit:
 
         _, time = await transaction(self.db, write)
         return [Committed(time, first) for first in places]
+
+
+@dataclass(frozen=True, slots=True)
+class Commits:
+    """How one mutation writes: through the group commit of its process, and with which trail in the audit log."""
+
+    group: GroupCommit
+    trail: Trail | None = None
+
+    @property
+    def db(self) -> Database:
+        """Where it is written."""
+        return self.group.db
+
+    @property
+    def versions(self) -> Versions:
+        """What the writer renews."""
+        return self.group.versions
 
 
 def _busy() -> Busy:

@@ -13,7 +13,7 @@ from bson import ObjectId
 
 from taskgraph.errors import ErrorCode, Problem, Refused
 from taskgraph.storage.event_log import EventCursor
-from taskgraph.storage.group_commit import GroupCommit
+from taskgraph.storage.group_commit import Commits
 from taskgraph.storage.idempotency import Key
 from taskgraph.storage.mongo import Document
 from taskgraph.tasks import creation, graph, orders
@@ -81,7 +81,7 @@ class BulkWritten:
 
 
 async def create_tasks(
-    commits: GroupCommit, viewer_id: ObjectId, drafts: Sequence[Draft], *, mode: BulkMode, key: Key | None = None
+    commits: Commits, viewer_id: ObjectId, drafts: Sequence[Draft], *, mode: BulkMode, key: Key | None = None
 ) -> BulkWritten:
     """New tasks from drafts that may point to each other. TooManyItems, KeyReused."""
     if len(drafts) > MAX_ITEMS:
@@ -96,7 +96,7 @@ async def create_tasks(
 
 
 async def update_tasks(
-    commits: GroupCommit,
+    commits: Commits,
     viewer_id: ObjectId,
     selected: Selected,
     patch: Patch,
@@ -131,7 +131,7 @@ async def update_tasks(
 
 
 async def delete_tasks(
-    commits: GroupCommit, viewer_id: ObjectId, selected: Selected, *, how: How, key: Key | None = None
+    commits: Commits, viewer_id: ObjectId, selected: Selected, *, how: How, key: Key | None = None
 ) -> BulkWritten:
     """Many tasks in the trash, without their dependencies. TooManyItems, KeyReused."""
 
@@ -223,7 +223,7 @@ def _outcome(
 
 
 async def _done(
-    commits: GroupCommit, viewer_id: ObjectId, change: Callable[[Work], Awaitable[Outcome]], key: Key | None
+    commits: Commits, viewer_id: ObjectId, change: Callable[[Work], Awaitable[Outcome]], key: Key | None
 ) -> BulkWritten:
     written: Written = await perform(commits, viewer_id, change, key=key)
     notes = written.notes

@@ -11,13 +11,13 @@ from taskgraph.errors import ErrorCode, Problem
 from taskgraph.server.cost import FREE, Cost, ListSize
 from taskgraph.server.payloads import INPUT, MutationPayload, UserError, refusals_as_errors, shown
 from taskgraph.server.relay import parse_id_of
-from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.tasks import bulk
 from taskgraph.tasks.bulk import BulkWritten, How, Selected
 from taskgraph.tasks.creation import Draft
 from taskgraph.tasks.enums import BulkMode
-from taskgraph.tasks.filters import TASK, TaskFilter, criteria_of
+from taskgraph.tasks.filters import TaskFilter, criteria_of
 from taskgraph.tasks.inputs import KEY, CreateTaskInput, TaskPatch, key_of
+from taskgraph.tasks.model import TASK
 from taskgraph.tasks.task_schema import Task
 
 MODE = "What happens to the other items when one cannot be done."
@@ -120,7 +120,7 @@ class Mutation:
     @refusals_as_errors(BulkTasksPayload)
     async def bulk_create_tasks(self, info: Info, input: Annotated[BulkCreateTasksInput, INPUT]) -> BulkTasksPayload:
         """One event for each task."""
-        commits, viewer = info.context.resources[GroupCommit], info.context.viewer
+        commits, viewer = info.context.commits, info.context.viewer
         key, mode = key_of(viewer.id, "bulkCreateTasks", input), input.mode or BulkMode.ALL_OR_NOTHING
         return _payload(info, await bulk.create_tasks(commits, viewer.id, input.drafts(), mode=mode, key=key))
 
@@ -132,7 +132,7 @@ class Mutation:
     @refusals_as_errors(BulkTasksPayload)
     async def bulk_update_tasks(self, info: Info, input: Annotated[BulkUpdateTasksInput, INPUT]) -> BulkTasksPayload:
         """One event for each changed task."""
-        commits, viewer = info.context.resources[GroupCommit], info.context.viewer
+        commits, viewer = info.context.commits, info.context.viewer
         selected, patch = input.where.selected(info), input.patch.patch()
         key, how = key_of(viewer.id, "bulkUpdateTasks", input), _how(input)
         return _payload(info, await bulk.update_tasks(commits, viewer.id, selected, patch, how=how, key=key))
@@ -144,7 +144,7 @@ class Mutation:
     @refusals_as_errors(BulkTasksPayload)
     async def bulk_delete_tasks(self, info: Info, input: Annotated[BulkDeleteTasksInput, INPUT]) -> BulkTasksPayload:
         """One event for each deleted task, and one for each that waited for some of them."""
-        commits, viewer = info.context.resources[GroupCommit], info.context.viewer
+        commits, viewer = info.context.commits, info.context.viewer
         key, how = key_of(viewer.id, "bulkDeleteTasks", input), _how(input)
         return _payload(info, await bulk.delete_tasks(commits, viewer.id, input.where.selected(info), how=how, key=key))
 

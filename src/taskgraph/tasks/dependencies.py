@@ -2,7 +2,7 @@
 
 from bson import ObjectId
 
-from taskgraph.storage.group_commit import GroupCommit
+from taskgraph.storage.group_commit import Commits
 from taskgraph.storage.idempotency import Key
 from taskgraph.tasks import graph
 from taskgraph.tasks.refusals import MAX_DEPENDENCIES, TaskNotFound, TooManyDependencies
@@ -12,7 +12,7 @@ BLOCKER, BLOCKED = ("input", "blockerId"), ("input", "blockedId")
 
 
 async def add_dependency(
-    commits: GroupCommit, viewer_id: ObjectId, *, blocker_id: ObjectId, blocked_id: ObjectId, key: Key | None = None
+    commits: Commits, viewer_id: ObjectId, *, blocker_id: ObjectId, blocked_id: ObjectId, key: Key | None = None
 ) -> Written:
     """Blocker and blocked task; no change when it waits already. TaskNotFound, CycleClosed, TooManyDependencies, KeyReused."""
 
@@ -32,7 +32,7 @@ async def add_dependency(
 
 
 async def remove_dependency(
-    commits: GroupCommit, viewer_id: ObjectId, *, blocker_id: ObjectId, blocked_id: ObjectId, key: Key | None = None
+    commits: Commits, viewer_id: ObjectId, *, blocker_id: ObjectId, blocked_id: ObjectId, key: Key | None = None
 ) -> Written:
     """Blocker and blocked task; no change when it does not wait. TaskNotFound, KeyReused."""
 

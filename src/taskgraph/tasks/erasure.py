@@ -3,12 +3,14 @@
 from bson import ObjectId
 
 from taskgraph.accounts.erasure import Removed
-from taskgraph.storage import idempotency
+from taskgraph.storage import idempotency, stored_events
 from taskgraph.storage.mongo import Database
 
 
 async def erase(db: Database, user_id: ObjectId) -> Removed:
     """Removes the user's tasks and events, and every mention of the user in other people's. May be repeated."""
+    # Until an event has its position it carries an entry for the audit log.
+    await stored_events.settle(db, {"audience": user_id})
     tasks = await db["tasks"].delete_many({"ownerId": user_id})
     events = await db["events"].delete_many({"ownerId": user_id})
     await db["dependencies"].delete_many({"ownerId": user_id})

@@ -19,7 +19,8 @@ from taskgraph.storage.mongo import Document
 from taskgraph.storage.paging import page_size
 from taskgraph.storage.stored_events import StoredEvents
 from taskgraph.tasks.events import TaskAction
-from taskgraph.tasks.filters import TASK, bounded
+from taskgraph.tasks.filters import bounded
+from taskgraph.tasks.model import TASK
 from taskgraph.tasks.task_schema import TaskEvent, TaskEventConnection, shown_event
 
 

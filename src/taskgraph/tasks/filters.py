@@ -15,8 +15,8 @@ from taskgraph.storage.paging import Order, all_of
 from taskgraph.tasks import criteria, orders
 from taskgraph.tasks.criteria import ANYTHING, Criteria
 from taskgraph.tasks.enums import OrderDirection, TaskOrderField, TaskPriority, TaskStatus
+from taskgraph.tasks.model import TASK
 
-TASK = "T"
 MAX_FILTER_DEPTH = 4
 MAX_VALUES = 100
 MAX_TEXT_CHARACTERS = 200

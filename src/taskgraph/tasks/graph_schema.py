@@ -7,7 +7,6 @@ import strawberry
 from taskgraph.context import Info
 from taskgraph.server.cost import FREE, WRITE
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
-from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.tasks import dependencies
 from taskgraph.tasks.inputs import KEY, key_of, task_id_of
 from taskgraph.tasks.task_schema import Task
@@ -48,7 +47,7 @@ class Mutation:
     async def add_dependency(self, info: Info, input: Annotated[DependencyInput, INPUT]) -> DependencyPayload:
         """One transaction: edge, counters, event."""
         written = await dependencies.add_dependency(
-            info.context.resources[GroupCommit],
+            info.context.commits,
             info.context.viewer.id,
             blocker_id=task_id_of(input.blocker_id, dependencies.BLOCKER),
             blocked_id=task_id_of(input.blocked_id, dependencies.BLOCKED),
@@ -63,7 +62,7 @@ class Mutation:
     async def remove_dependency(self, info: Info, input: Annotated[DependencyInput, INPUT]) -> DependencyPayload:
         """One transaction: edge, counters, event."""
         written = await dependencies.remove_dependency(
-            info.context.resources[GroupCommit],
+            info.context.commits,
             info.context.viewer.id,
             blocker_id=task_id_of(input.blocker_id, dependencies.BLOCKER),
             blocked_id=task_id_of(input.blocked_id, dependencies.BLOCKED),

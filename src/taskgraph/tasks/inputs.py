@@ -16,7 +16,7 @@ from taskgraph.storage.idempotency import Key
 from taskgraph.tasks import rules
 from taskgraph.tasks.creation import Draft, Path, Pointer, Ref
 from taskgraph.tasks.enums import TaskPriority, TaskStatus
-from taskgraph.tasks.filters import TASK
+from taskgraph.tasks.model import TASK
 from taskgraph.tasks.refusals import TaskNotFound
 from taskgraph.tasks.rules import Checklist
 from taskgraph.tasks.writes import Patch

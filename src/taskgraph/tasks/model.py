@@ -9,6 +9,8 @@ from bson import ObjectId
 from odmantic import Field, Model
 from pymongo import ASCENDING, DESCENDING, TEXT, IndexModel
 
+# The kind of global ids.
+TASK = "T"
 RESTORABLE_SECONDS = 30 * 24 * 3600
 # Where a task without a due date stands in the order of due dates: after every task that has one. The year 9999 is the last
 # that MongoDB, Python and RFC 3339 agree on; real due dates end a day earlier.

@@ -12,15 +12,15 @@ from taskgraph.server.fields import REPEATABLE
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
 from taskgraph.server.relay import parse_id_of
 from taskgraph.storage import paging
-from taskgraph.storage.group_commit import GroupCommit
 from taskgraph.storage.mongo import Projection
 from taskgraph.storage.paging import Page, Window
 from taskgraph.tasks import orders, reads, writes
 from taskgraph.tasks.criteria import Criteria
 from taskgraph.tasks.enums import TaskPriority, TaskStatus
-from taskgraph.tasks.filters import MAX_TEXT_CHARACTERS, TASK, criteria_of, order_of
+from taskgraph.tasks.filters import MAX_TEXT_CHARACTERS, criteria_of, order_of
 from taskgraph.tasks.history_schema import RevertTaskInput
 from taskgraph.tasks.inputs import CreateTaskInput, DeleteTaskInput, RestoreTaskInput, UpdateTaskInput, key_of, task_id_of
+from taskgraph.tasks.model import TASK
 from taskgraph.tasks.reads import PageKey, TaskKey
 from taskgraph.tasks.task_schema import After, Before, Filter, First, Last, OrderBy, Task, TaskConnection
 from taskgraph.tasks.work import Written
@@ -171,7 +171,7 @@ class Mutation:
     @refusals_as_errors(CreateTaskPayload)
     async def create_task(self, info: Info, input: Annotated[CreateTaskInput, INPUT]) -> CreateTaskPayload:
         """One transaction: task and event."""
-        commits, viewer, draft = info.context.resources[GroupCommit], info.context.viewer, input.draft("input")
+        commits, viewer, draft = info.context.commits, info.context.viewer, input.draft("input")
         written = await writes.create_task(commits, viewer.id, draft, key=key_of(viewer.id, "createTask", input))
         return _payload(info, CreateTaskPayload, written)
 
@@ -184,7 +184,7 @@ class Mutation:
         """One transaction: task and event."""
         viewer = info.context.viewer
         written = await writes.update_task(
-            info.context.resources[GroupCommit],
+            info.context.commits,
             viewer.id,
             task_id_of(input.id),
             input.patch.patch(),
@@ -203,7 +203,7 @@ class Mutation:
         """One transaction: task and event."""
         viewer = info.context.viewer
         written = await writes.delete_task(
-            info.context.resources[GroupCommit],
+            info.context.commits,
             viewer.id,
             task_id_of(input.id),
             expected_version=input.expected_version,
@@ -215,7 +215,7 @@ class Mutation:
     @refusals_as_errors(RestoreTaskPayload)
     async def restore_task(self, info: Info, input: Annotated[RestoreTaskInput, INPUT]) -> RestoreTaskPayload:
         """One transaction: task and event."""
-        commits, viewer, task_id = info.context.resources[GroupCommit], info.context.viewer, task_id_of(input.id)
+        commits, viewer, task_id = info.context.commits, info.context.viewer, task_id_of(input.id)
         written = await writes.restore_task(commits, viewer.id, task_id, key=key_of(viewer.id, "restoreTask", input))
         return _payload(info, RestoreTaskPayload, written)
 
@@ -229,7 +229,7 @@ class Mutation:
         """One transaction: task and event."""
         viewer = info.context.viewer
         written = await writes.revert_task(
-            info.context.resources[GroupCommit],
+            info.context.commits,
             viewer.id,
             task_id_of(input.id),
             input.to.point(),

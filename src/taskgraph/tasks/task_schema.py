@@ -25,10 +25,10 @@ from taskgraph.storage.stored_events import LogPage
 from taskgraph.tasks import history, neighbours, orders, reads, retention
 from taskgraph.tasks.enums import TaskPriority, TaskStatus
 from taskgraph.tasks.events import TaskAction
-from taskgraph.tasks.filters import TASK, TaskFilter, TaskOrder, criteria_of, order_of
+from taskgraph.tasks.filters import TaskFilter, TaskOrder, criteria_of, order_of
 from taskgraph.tasks.history import HistoryKey, PointKey
 from taskgraph.tasks.history_schema import SHOWN, TaskPoint, TaskSnapshot
-from taskgraph.tasks.model import is_overdue
+from taskgraph.tasks.model import TASK, is_overdue
 from taskgraph.tasks.neighbours import Neighbours, NeighboursKey, Side
 from taskgraph.tasks.reads import SubtaskCountKey, SubtasksKey, TaskKey
 

@@ -13,12 +13,13 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from taskgraph.errors import ErrorCode, Problem, Refused
 from taskgraph.storage import clock, event_log, idempotency
+from taskgraph.storage.audit_log import Trail
 from taskgraph.storage.event_log import Event, EventCursor
-from taskgraph.storage.group_commit import GroupCommit
+from taskgraph.storage.group_commit import Commits
 from taskgraph.storage.idempotency import Key
 from taskgraph.storage.mongo import Database, Document, Session, transaction
 from taskgraph.tasks.events import TaskAction, blocker_change, event
-from taskgraph.tasks.model import Dependency, is_open
+from taskgraph.tasks.model import TASK, Dependency, is_open
 
 EDGES, OPEN_BLOCKERS = "edgeCount", "openBlockers"
 # By the number of the item.
@@ -64,14 +65,15 @@ class _Change:
 class Work:
     """Begun anew with each attempt of a transaction. `tasks` are the documents as this write leaves them."""
 
-    def __init__(self, db: Database, session: Session, owner_id: ObjectId, key: Key | None) -> None:
-        self.db = db
+    def __init__(self, commits: Commits, session: Session, owner_id: ObjectId, key: Key | None) -> None:
+        self.db = commits.db
         self.session = session
         self.owner_id = owner_id
         self.now = clock.now()
         self.tasks: dict[ObjectId, Document] = {}
         self.events: list[Event] = []
         self._key = key
+        self._trail = commits.trail
         self._stored: dict[ObjectId, Document] = {}
         self._changes: dict[ObjectId, _Change] = {}
         self._counts: dict[ObjectId, Counter[str]] = defaultdict(Counter)
@@ -178,6 +180,7 @@ class Work:
             lost = {"ownerId": self.owner_id, "_id": {"$in": self._lost_edges}}
             await self.db["dependencies"].delete_many(lost, session=self.session)
         if self.events:
+            leave_trail(self._trail, self.events)
             await event_log.append(self.db, self.session, self.events)
 
     def _updates(self) -> list[UpdateOne]:
@@ -196,7 +199,7 @@ class Work:
 
 
 async def perform(
-    commits: GroupCommit, owner_id: ObjectId, change: Callable[[Work], Awaitable[Outcome]], *, key: Key | None = None
+    commits: Commits, owner_id: ObjectId, change: Callable[[Work], Awaitable[Outcome]], *, key: Key | None = None
 ) -> Written:
     """Does `change` and writes it, all in one transaction; with a key that was used before, answers what the first call did.
 
@@ -207,7 +210,7 @@ async def perform(
     async def attempt(session: Session) -> tuple[Work, Outcome] | Document:
         if key is not None and (result := await idempotency.first_result(db, key, session)) is not None:
             return result
-        work = Work(db, session, owner_id, key)
+        work = Work(commits, session, owner_id, key)
         outcome = await change(work)
         if outcome.is_dry:
             await work.settle()
@@ -229,10 +232,19 @@ async def perform(
     if isinstance(done, dict):
         return await replayed(db, owner_id, done)
     work, outcome = done
+    if work.events and commits.trail is not None:
+        commits.trail.is_left = True
     cursor = EventCursor.at(committed_at, len(work.events) - 1) if work.events else None
     return Written(
         [work.tasks[each] if each else None for each in outcome.ids], cursor, notes=outcome.notes, problems=outcome.problems
     )
+
+
+def leave_trail(trail: Trail | None, events: Sequence[Event]) -> None:
+    """Lets the first event of a write carry its entry for the audit log."""
+    if trail is not None:
+        trail.kind, trail.targets = TASK, list(dict.fromkeys(event.subject_id for event in events))
+        events[0].trail = trail.told(at=events[0].occurred_at)
 
 
 async def _once(

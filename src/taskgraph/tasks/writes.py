@@ -13,7 +13,7 @@ from pymongo.errors import BulkWriteError
 from taskgraph.errors import InputRefused
 from taskgraph.storage import clock, event_log, idempotency
 from taskgraph.storage.event_log import EventCursor
-from taskgraph.storage.group_commit import GroupCommit
+from taskgraph.storage.group_commit import Commits
 from taskgraph.storage.idempotency import Key
 from taskgraph.storage.mongo import Document
 from taskgraph.tasks import creation, graph, history, rules
@@ -23,13 +23,13 @@ from taskgraph.tasks.history import Point
 from taskgraph.tasks.model import NEVER, RESTORABLE_SECONDS, TaskStatus, title_key
 from taskgraph.tasks.reads import TaskKey
 from taskgraph.tasks.refusals import AssigneeNotFound, Blocked, NoSuchPoint, TaskNotFound, VersionConflict
-from taskgraph.tasks.work import EDGES, OPEN_BLOCKERS, Outcome, Work, Written, perform, replayed, result_of
+from taskgraph.tasks.work import EDGES, OPEN_BLOCKERS, Outcome, Work, Written, leave_trail, perform, replayed, result_of
 
 # What a task says; not where it stands, nor whether it is deleted.
 REVERTED = ("title", "description", "status", "priority", "labels", "dueDate", "assigneeId")
 
 
-async def create_task(commits: GroupCommit, viewer_id: ObjectId, draft: Draft, *, key: Key | None = None) -> Written:
+async def create_task(commits: Commits, viewer_id: ObjectId, draft: Draft, *, key: Key | None = None) -> Written:
     """A new task of the viewer. InputRefused with all that is wrong, KeyReused."""
     task, problems = creation.drafted(draft, viewer_id, clock.now())
     if problems:
@@ -46,10 +46,11 @@ async def create_task(commits: GroupCommit, viewer_id: ObjectId, draft: Draft, *
     return await perform(commits, viewer_id, change, key=key)
 
 
-async def _create_alone(commits: GroupCommit, task: Document, key: Key | None) -> Written:
+async def _create_alone(commits: Commits, task: Document, key: Key | None) -> Written:
     """Nothing else has to be read or changed, so it is committed together with the creations of others."""
     owner_id, caused_by = task["ownerId"], key.text if key else None
     made = event(TaskAction.CREATED, before={}, after=task, actor_id=owner_id, caused_by=caused_by)
+    leave_trail(commits.trail, [made])
     inserts = {"tasks": [task], **event_log.inserts([made])}
     if key is not None:
         if (result := await idempotency.first_result(commits.db, key)) is not None:
@@ -58,13 +59,15 @@ async def _create_alone(commits: GroupCommit, task: Document, key: Key | None) -
         result = result_of(Outcome([task["_id"]]), {task["_id"]: task}, [made])
         inserts[idempotency.COLLECTION] = [idempotency.record(key, result, task["createdAt"])]
     try:
-        committed = await commits.insert(inserts)
+        committed = await commits.group.insert(inserts)
     except BulkWriteError:
         # The twin was faster.
         if key is None or (result := await idempotency.first_result(commits.db, key)) is None:
             raise
         await commits.versions.renew(owner_id)
         return await replayed(commits.db, owner_id, result)
+    if commits.trail is not None:
+        commits.trail.is_left = True
     await commits.versions.renew(owner_id)
     return Written([task], EventCursor.at(committed.time, committed.first[event_log.COLLECTION]))
 
@@ -104,7 +107,7 @@ class Patch:
 
 
 async def update_task(
-    commits: GroupCommit,
+    commits: Commits,
     viewer_id: ObjectId,
     task_id: ObjectId,
     patch: Patch,
@@ -139,7 +142,7 @@ def is_completed(before: Document, after: Document) -> bool:
 
 
 async def delete_task(
-    commits: GroupCommit, viewer_id: ObjectId, task_id: ObjectId, *, expected_version: int | None = None, key: Key | None = None
+    commits: Commits, viewer_id: ObjectId, task_id: ObjectId, *, expected_version: int | None = None, key: Key | None = None
 ) -> Written:
     """The task in the trash, from where it can be restored for 30 days, and without its dependencies; again is no change.
     TaskNotFound, VersionConflict, KeyReused.
@@ -169,7 +172,7 @@ async def put_in_trash(work: Work, tasks: Iterable[Document]) -> None:
             work.unlink(edge)
 
 
-async def restore_task(commits: GroupCommit, viewer_id: ObjectId, task_id: ObjectId, *, key: Key | None = None) -> Written:
+async def restore_task(commits: Commits, viewer_id: ObjectId, task_id: ObjectId, *, key: Key | None = None) -> Written:
     """The task back from the trash; no change when it is not there. TaskNotFound after 30 days; KeyReused."""
 
     async def change(work: Work) -> Outcome:
@@ -185,7 +188,7 @@ async def restore_task(commits: GroupCommit, viewer_id: ObjectId, task_id: Objec
 
 
 async def revert_task(
-    commits: GroupCommit,
+    commits: Commits,
     viewer_id: ObjectId,
     task_id: ObjectId,
     point: Point,
