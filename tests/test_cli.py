@@ -24,6 +24,7 @@ COMMANDS = {
     "seed": {"--users", "--tasks-per-user", "--tokens", "--password"},
     "import": {"--email", "--format"},
     "export": {"--email", "--format"},
+    "export-account": {"--email", "--output"},
     "doctor": set(),
 }
 

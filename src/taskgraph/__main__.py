@@ -1,4 +1,4 @@
-"""The command line: `taskgraph dev | serve | migrate | schema | seed | import | export | doctor`.
+"""The command line: `taskgraph dev | serve | migrate | schema | seed | import | export | export-account | doctor`.
 
 A command's docstring is its --help. What is expected to go wrong ends in one line on stderr and status 1, misuse in status 2.
 """
@@ -15,7 +15,7 @@ from rich.console import Console
 
 from taskgraph import dev as development
 from taskgraph import doctor as examination
-from taskgraph import logs, transfer
+from taskgraph import logs, takeout, transfer
 from taskgraph import schema as api
 from taskgraph import seed as synthetic
 from taskgraph import serve as serving
@@ -140,6 +140,19 @@ def export(
         await transfer.give_back(db, file=file, email=email, of=format)
 
     asyncio.run(_with_database(give_back))
+
+
+@app.command(name="export-account")
+def export_account(
+    email: Annotated[str, typer.Option(help="Whose account to export.")],
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="A new file; standard output when left out.")] = None,
+) -> None:
+    """Export everything that is stored about an account as JSON, as `exportMyData` gives it to its owner."""
+
+    async def give(db: Database, _settings: Settings) -> None:
+        await takeout.write(db, email=email, file=output)
+
+    asyncio.run(_with_database(give))
 
 
 @app.command()

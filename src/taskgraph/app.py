@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from taskgraph import schema
 from taskgraph.accounts import cookies
 from taskgraph.accounts.credentials import Credentials
+from taskgraph.accounts.download import Download
 from taskgraph.accounts.erasure import Erasure
 from taskgraph.accounts.gate import AccountGate
 from taskgraph.accounts.live_sessions import LiveSessions
@@ -54,6 +55,7 @@ from taskgraph.storage.mongo import Database
 from taskgraph.storage.redis import Redis
 from taskgraph.storage.stored_events import StoredEvents
 from taskgraph.storage.versions import Versions
+from taskgraph.takeout import EXPORT
 from taskgraph.tasks import erasure, retention
 from taskgraph.tasks.purge import PurgedEdges
 
@@ -183,6 +185,7 @@ def _routes(resources: Resources, tail: ChangeTail, over_http: GraphQLOverHttp) 
         Route("/", home),
         Route(PATH, graphql, methods=["GET", "POST"]),
         *health.routes(),
+        *Download(resources[Database], EXPORT, resources[RateLimits]).routes(),
         *(graphiql.routes() if graphiql is not None else []),
     ]
 

@@ -56,7 +56,8 @@ class Session(Model):
 
     `handle` finds the session; `token_hash` is that of the one token that may be used next; `previous_hash` and `salt`
     let the token spent last be answered with the same successor for a few seconds. `ended_at` is set by a revocation;
-    the document stays until `expires_at` so that every process can learn of it.
+    the document stays until `expires_at` so that every process can learn of it. `export_digest` is that of the one link to the
+    account's export, good until `export_until`.
     """
 
     model_config = {"collection": "sessions", "indexes": _session_indexes}
@@ -73,3 +74,5 @@ class Session(Model):
     ended_at: datetime | None = Field(default=None, key_name="endedAt")
     ip: str | None = None
     user_agent: str | None = Field(default=None, key_name="userAgent")
+    export_digest: bytes | None = Field(default=None, key_name="exportDigest")
+    export_until: datetime | None = Field(default=None, key_name="exportUntil")

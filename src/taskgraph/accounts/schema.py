@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 import strawberry
 from bson import ObjectId
 
-from taskgraph.accounts import cookies, reads, sessions, sign_ins, writes
+from taskgraph.accounts import cookies, export_links, reads, sessions, sign_ins, writes
 from taskgraph.accounts.credentials import Credentials
 from taskgraph.accounts.erasure import Erasure
 from taskgraph.accounts.live_sessions import LiveSessions
@@ -24,6 +24,7 @@ from taskgraph.storage.mongo import Document
 from taskgraph.storage.versions import Versions
 
 USER = "U"
+EXPORT_PATH = "/export"
 Payload = TypeVar("Payload", bound="SignedIn")
 
 described(
@@ -146,6 +147,17 @@ class DeleteAccountPayload(MutationPayload):
     )
 
 
+@strawberry.type(description="A link to everything that is stored about the account.")
+class ExportMyDataPayload(MutationPayload):
+    """With the link."""
+
+    url: str | None = strawberry.field(
+        default=None,
+        description="Where to get it, as a path on this server: one JSON object, once. Keep it secret; null when refused.",
+    )
+    expires_at: datetime | None = strawberry.field(default=None, description="When the link ends; it ends with the session, too.")
+
+
 @strawberry.input(description="A new account.")
 class RegisterInput:
     """Limits are in the descriptions."""
@@ -195,6 +207,13 @@ class UpdateProfileInput:
 
 @strawberry.input(description="Proof for an erasure.")
 class DeleteAccountInput:
+    """The password."""
+
+    password: str = strawberry.field(description="The viewer's password.")
+
+
+@strawberry.input(description="Proof for an export.")
+class ExportMyDataInput:
     """The password."""
 
     password: str = strawberry.field(description="The viewer's password.")
@@ -323,6 +342,26 @@ class Mutation:
         )
         context.forget()
         return UpdateProfilePayload(viewer=User(document=user))
+
+    @strawberry.mutation(
+        description="Gives a link to everything that is stored about the account, for one download within five minutes; needs the "
+        "password.",
+        directives=[SIGN_IN],
+    )
+    @refusals_as_errors(ExportMyDataPayload)
+    async def export_my_data(self, info: Info, input: Annotated[ExportMyDataInput, INPUT]) -> ExportMyDataPayload:
+        """A link, as an answer has to fit into memory and a file need not."""
+        context, viewer = info.context, info.context.viewer
+        await writes.confirm_password(
+            context.db,
+            context.resources[Credentials],
+            viewer.id,
+            password=input.password,
+            member="password",
+            address=context.address,
+        )
+        secret, until = await export_links.offer(context.db, viewer.session_id, context.trail)
+        return ExportMyDataPayload(url=f"{EXPORT_PATH}/{secret}", expires_at=until)
 
     @strawberry.mutation(
         description="Erases the account, its sessions, its tasks and their history; needs the password. Cannot be undone.",

@@ -65,8 +65,9 @@ def record(key: Key, result: Document, created_at: datetime) -> Document:
 
 async def forget(db: Database, owner_id: ObjectId) -> None:
     """Removes every record of an owner."""
-    everything: dict[str, Any] = {
-        "$gte": {"ownerId": owner_id, "key": MinKey()},
-        "$lte": {"ownerId": owner_id, "key": MaxKey()},
-    }
-    await db[COLLECTION].delete_many({"_id": everything})
+    await db[COLLECTION].delete_many(of_owner(owner_id))
+
+
+def of_owner(owner_id: ObjectId) -> dict[str, Any]:
+    """The condition that the records of an owner meet; their ids begin with the owner."""
+    return {"_id": {"$gte": {"ownerId": owner_id, "key": MinKey()}, "$lte": {"ownerId": owner_id, "key": MaxKey()}}}

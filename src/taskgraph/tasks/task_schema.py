@@ -390,8 +390,8 @@ class TaskEvent(Node):
         return [
             FieldChange(
                 field=change["field"],
-                before=_json(change["field"], change["before"], owner_id),
-                after=_json(change["field"], change["after"], owner_id),
+                before=shown_value(change["field"], change["before"], owner_id),
+                after=shown_value(change["field"], change["after"], owner_id),
             )
             for change in self.document["changes"]
         ]
@@ -436,7 +436,7 @@ def shown_event(event: LoggedEvent) -> TaskEvent:
     return TaskEvent(document=event.document, position=event.cursor, renderings=event.renderings)
 
 
-def _json(field: str, value: Any, owner_id: ObjectId) -> Any:
+def shown_value(field: str, value: Any, owner_id: ObjectId) -> Any:
     """A stored value as the API shows it."""
     if isinstance(value, datetime):
         return rfc3339(value)
