@@ -1,6 +1,7 @@
 """How passwords are kept, changed and checked without letting a storm of sign-ins take the server down."""
 
 import asyncio
+import uuid
 from collections.abc import Iterator
 
 import argon2
@@ -111,6 +112,21 @@ def test_a_new_password_beyond_the_limits_is_refused(
     with nothing_written(server.mongo):
         payload = done(ada, "changePassword", currentPassword=RIGHT, newPassword=new)
     assert (problems(payload), payload["viewer"]) == ([expected], None)
+
+
+@pytest.mark.parametrize(
+    "new", ["password1234", "PassWord1234", "\uff50assword1234", "1qaz2wsx3edc", "ADA@example.com", "Ada Lovelace"]
+)
+def test_a_password_that_is_tried_first_is_refused(server: Server, someone: Someone, anonymous: Person, new: str) -> None:
+    email = f"{uuid.uuid4().hex}@example.com"
+    new = email.upper() if new == "ADA@example.com" else new
+    with nothing_written(server.mongo):
+        payload = done(anonymous, "register", name="Ada Lovelace", email=email, password=new)
+    assert problems(payload) == [("INVALID", ["input", "password"])]
+    ada = someone(name="Ada Lovelace", email=email)
+    payload = done(ada, "changePassword", currentPassword=RIGHT, newPassword=new)
+    assert problems(payload) == [("INVALID", WANTED)]
+    assert opens(ada, RIGHT)
 
 
 @pytest.mark.parametrize("new", ["p" * 12, "p" * 128], ids=["12", "128"])

@@ -164,7 +164,7 @@ class RegisterInput:
 
     name: str = strawberry.field(description="1 to 100 characters.")
     email: str = strawberry.field(description="A valid address that no other account has in any case.")
-    password: str = strawberry.field(description="12 to 128 characters, of any kind.")
+    password: str = strawberry.field(description="12 to 128 characters, of any kind; not one that everybody tries first.")
 
 
 @strawberry.input(description="Who signs in.")
@@ -194,7 +194,7 @@ class ChangePasswordInput:
     """Both."""
 
     current_password: str = strawberry.field(description="To prove who is asking.")
-    new_password: str = strawberry.field(description="12 to 128 characters, of any kind.")
+    new_password: str = strawberry.field(description="12 to 128 characters, of any kind; not one that everybody tries first.")
 
 
 @strawberry.input(description="What to change; what is left out or null is kept.")

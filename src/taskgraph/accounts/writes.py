@@ -1,6 +1,7 @@
 """Changing accounts: rules first, then the write. Sessions have their own module."""
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bson import ObjectId
@@ -10,7 +11,7 @@ from pymongo.errors import DuplicateKeyError
 from taskgraph.accounts import reads
 from taskgraph.accounts.credentials import Credentials
 from taskgraph.accounts.model import User
-from taskgraph.accounts.passwords import PasswordHasher
+from taskgraph.accounts.passwords import PasswordHasher, common_passwords, normal
 from taskgraph.errors import ErrorCode, InputRefused, Problem, Refused, Unauthenticated
 from taskgraph.storage import clock
 from taskgraph.storage.audit_log import Trail
@@ -50,7 +51,7 @@ async def register(db: Database, hasher: PasswordHasher, trail: Trail, *, name: 
     """A new account. InputRefused, EmailTaken."""
     problems: list[Problem] = []
     name, email = _clean_name(name, problems), _clean_email(email, problems)
-    _check_password(password, "password", problems)
+    _check_password(password, "password", problems, known=(name, email))
     if problems:
         raise InputRefused(*problems)
     # Told before the password is hashed: hashing is the dearest thing this server does.
@@ -92,7 +93,8 @@ async def change_password(
 ) -> Document:
     """The user with a new password. InputRefused, WrongPassword, TooManyFailedLogins. Sessions are the caller's to end."""
     problems: list[Problem] = []
-    _check_password(new, "newPassword", problems)
+    user = await _expected(db, user_id)
+    _check_password(new, "newPassword", problems, known=(user["name"], user["email"]))
     if problems:
         raise InputRefused(*problems)
     await confirm_password(db, credentials, user_id, password=current, member="currentPassword", address=trail.address)
@@ -123,9 +125,7 @@ async def confirm_password(
     db: Database, credentials: Credentials, user_id: ObjectId, *, password: str, member: str, address: str | None
 ) -> None:
     """WrongPassword naming the input's `member` unless this is the user's password; TooManyFailedLogins."""
-    user = await reads.user(db, user_id)
-    if user is None:
-        raise Unauthenticated
+    user = await _expected(db, user_id)
     verdict = await credentials.check(user["email"], user["passwordHash"], password, address=address)
     if not verdict.is_right:
         raise WrongPassword(member)
@@ -153,14 +153,19 @@ async def _changed(db: Database, user_id: ObjectId, changes: dict[str, str], tra
         await trail.leave(db, session)
         return user
 
-    if changes:
-        user, _ = await transaction(db, write)
-        trail.is_left = True
-        return user
-    unchanged = await reads.user(db, user_id)
-    if unchanged is None:
+    if not changes:
+        return await _expected(db, user_id)
+    changed, _ = await transaction(db, write)
+    trail.is_left = True
+    return changed
+
+
+async def _expected(db: Database, user_id: ObjectId) -> Document:
+    """The signed-in user; Unauthenticated when the account is gone."""
+    user = await reads.user(db, user_id)
+    if user is None:
         raise Unauthenticated
-    return unchanged
+    return user
 
 
 def _clean_name(name: str, problems: list[Problem]) -> str:
@@ -193,9 +198,12 @@ def _clean_email(email: str, problems: list[Problem]) -> str:
     return email
 
 
-def _check_password(password: str, member: str, problems: list[Problem]) -> None:
+def _check_password(password: str, member: str, problems: list[Problem], *, known: Sequence[str]) -> None:
+    """`known` are the texts that whoever guesses will try first."""
     path = ("input", member)
     if len(password) < PASSWORD_MIN_CHARACTERS:
         problems.append(Problem(ErrorCode.INVALID, f"The password needs at least {PASSWORD_MIN_CHARACTERS} characters.", path))
     elif len(password) > PASSWORD_CHARACTERS:
         problems.append(Problem(ErrorCode.TOO_LONG, f"The password has more than {PASSWORD_CHARACTERS} characters.", path))
+    elif normal(password).casefold() in {*common_passwords(), *(normal(each).casefold() for each in known)}:
+        problems.append(Problem(ErrorCode.INVALID, "This password is among the first that are tried; choose another.", path))
