@@ -1,10 +1,10 @@
-# make run | test | check | bench | chaos | setup | lock | clean. Nothing else has to be installed by hand.
+# make run | test | check | bench | chaos | setup | lock | audit | sbom | clean. Nothing else has to be installed by hand.
 SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PAGE := src/taskgraph/server/graphiql/index.html
 
-.PHONY: run test check setup lock clean schema bench bench-check bench-page chaos chaos-page
+.PHONY: run test check setup lock audit sbom clean schema bench bench-check bench-page chaos chaos-page
 
 run: setup  ## set-up, then one machine with everything; another port: make run ARGS="--port 8011"
 	$(BIN)/taskgraph dev --demo $(ARGS)
@@ -38,6 +38,12 @@ lock:  ## resolve pyproject.toml's ranges anew, and bench's
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra embedded --group dev -c requirements.lock -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header bench/requirements.in -o bench/requirements.txt
+
+audit: setup  ## known vulnerabilities in what the lock files name; asks a database on the internet
+	.ci/audit
+
+sbom: setup  ## what the server is made of, as CycloneDX, written to sbom.json
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --output-file sbom.json
 
 schema:  ## print the schema from code
 	$(BIN)/taskgraph schema > schema.graphql
