@@ -3,13 +3,14 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PAGE := src/taskgraph/server/graphiql/index.html
+JUDGES := tests/judges/node_modules/.package-lock.json
 
 .PHONY: run test check setup lock audit sbom clean schema bench bench-check bench-page chaos chaos-page
 
 run: setup  ## set-up, then one machine with everything; another port: make run ARGS="--port 8011"
 	$(BIN)/taskgraph dev --demo $(ARGS)
 
-test: setup  ## set-up, then the whole suite
+test: setup $(JUDGES)  ## set-up, then the whole suite
 	$(BIN)/pytest
 
 check: setup  ## format, lint, types, schema
@@ -33,6 +34,12 @@ $(PAGE): web/package.json web/package-lock.json $(wildcard web/*.html web/*.js w
 	@if command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then \
 	  cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build; \
 	else echo "note: Node 20 or newer was not found, so GraphiQL is not built; install Node and run make again. The API works without it."; fi
+
+# npm writes the file last.
+$(JUDGES): tests/judges/package.json tests/judges/package-lock.json
+	@if command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then \
+	  npm ci --prefix tests/judges --no-audit --no-fund --loglevel=error && touch $@; \
+	else echo "note: Node 20 or newer was not found, so the tests will not ask other people's programs"; fi
 
 lock:  ## resolve pyproject.toml's ranges anew, and bench's
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.lock
@@ -75,4 +82,4 @@ bench/peers/node_modules/.package-lock.json: bench/peers/package.json bench/peer
 	touch $@
 
 clean:  ## what set-up and runs have made; a data folder is kept: remove .taskgraph by hand
-	rm -rf .venv bench/.venv bench/peers/node_modules bench/run bench/run.lock bench/quick chaos/quick web/node_modules src/taskgraph/server/graphiql .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv bench/.venv bench/peers/node_modules tests/judges/node_modules bench/run bench/run.lock bench/quick chaos/quick web/node_modules src/taskgraph/server/graphiql .mypy_cache .ruff_cache .pytest_cache .hypothesis
