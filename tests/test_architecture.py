@@ -47,6 +47,7 @@ ORDER = {
             "gate",
             "socket",
             "deadline",
+            "attendance",
             "enums",
             "cost",
             "fields",

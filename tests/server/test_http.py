@@ -189,7 +189,7 @@ def test_json_that_is_no_request_is_told_what_is_wrong(anonymous: Person, body: 
         '{"query": "{ a", "query": "{ __typename }"}',
         '{"query": "{ __typename }", "operationName": null, "variables": null, "extensions": null}',
         '{"query": "{ __typename }", "operationName": "", "variables": {}, "extensions": {}, "more": 1}',
-        '{"query": "{ __typename }", "variables": {"unused": ' + "[" * 1000 + "]" * 1000 + "}}",
+        '{"query": "{ __typename }", "extensions": {"unused": ' + "[" * 1000 + "]" * 1000 + "}}",
     ],
     ids=["last of two keys", "nulls", "empty", "1,000 deep"],
 )

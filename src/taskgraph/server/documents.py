@@ -4,6 +4,7 @@ Good and failed documents have separate caches, so that a flood of broken ones c
 good ones that come once each. Both are bounded by an estimate of the memory that they take, compiled plans included.
 """
 
+import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from graphql import (
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
     OperationType,
-    OverlappingFieldsCanBeMergedRule,
     parse,
     specified_rules,
     validate,
@@ -25,7 +25,7 @@ from graphql import (
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
-from taskgraph.errors import RequestError
+from taskgraph.errors import Busy, RequestError
 from taskgraph.server import limits
 from taskgraph.server.limits import DocumentLimits
 from taskgraph.server.plans import Compiled, compiled
@@ -39,6 +39,12 @@ DOCUMENT_BYTES, TOKEN_BYTES = 12_000, 550
 PLAN_BYTES, FIELD_BYTES = 10_000, 2_500
 ERROR_BYTES = 2_000
 MAX_VALIDATION_ERRORS = 20
+# The worst of this length takes 10 ms; the worst of all, 50.
+SHORT_CHARACTERS = 1_000
+MAX_WAITING = 1_000
+RETRY_AFTER_SECONDS = 5
+# graphql-core quotes names and values, however long, in each of its errors.
+MESSAGE_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class OperationUnknown(Exception):
     """The document has several operations and none was named, or has none of this name."""
 
     def __init__(self, name: str | None) -> None:
-        names_one = f"The document has no operation named {name!r}."
+        names_one = f"The document has no operation named {(name or '')[:MESSAGE_CHARACTERS]!r}."
         super().__init__("The document has several operations; say which by operationName." if name is None else names_one)
 
 
@@ -84,37 +90,42 @@ class Documents:
         self._max_tokens = document_limits.max_tokens
         self._hide_suggestions = not has_introspection
         closed = () if has_introspection else (NoSchemaIntrospectionCustomRule,)
-        specified = (limits.BoundedMerging if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules)
+        specified = (limits.BOUNDED.get(rule, rule) for rule in specified_rules)
         self._unlimited = (*specified, MaybeNullValidationRule, OneOfInputValidationRule, *closed)
         self._rules = (*self._unlimited, limits.rule(document_limits))
         self._good = TwoPartCache[str, Prepared](GOOD_BYTES)
         self._failed = TwoPartCache[str, DocumentRefused](FAILED_BYTES)
+        self._turn = asyncio.Lock()
+        self._waiting = 0
         self.hits = self.misses = self.failures = 0
 
     def prepare(self, text: str) -> Prepared:
         """The document, from the cache if it came before. DocumentRefused."""
-        if (prepared := self._good.get(text)) is not None:
-            self.hits += 1
-            return prepared
-        if (refused := self._failed.get(text)) is not None:
-            self.failures += 1
-            # A new one each time: raising the cached object again would lengthen its traceback for ever.
-            raise DocumentRefused(refused.code, refused.errors)
+        return self._known(text) or self._noted(text, self._judged(text))
+
+    async def prepare_aside(self, text: str) -> Prepared:
+        """The same; but a long one that is new is judged by a thread, one at a time, while others are answered. Busy."""
+        if (known := self._known(text)) is not None:
+            return known
+        if len(text) <= SHORT_CHARACTERS:
+            return self._noted(text, self._judged(text))
+        if self._waiting >= MAX_WAITING:
+            raise Busy("Too many new documents came at once; try again shortly.", retry_after_seconds=RETRY_AFTER_SECONDS)
+        self._waiting += 1
         try:
-            prepared = self._prepare(text, self._rules)
-        except DocumentRefused as error:
-            self.failures += 1
-            size_bytes = sys.getsizeof(text) + sum(map(_error_bytes, error.errors))
-            self._failed.keep(text, DocumentRefused(error.code, error.errors), size_bytes)
-            raise
-        self.misses += 1
-        for operation in prepared.operations:
-            operation.has_grown = partial(self._weigh, text, prepared)
-        self._good.keep(text, prepared, _size_bytes(text, prepared))
-        return prepared
+            async with self._turn:
+                if (known := self._known(text)) is not None:
+                    return known
+                judged = await asyncio.to_thread(self._judged, text)
+        finally:
+            self._waiting -= 1
+        # Meanwhile it may have come by the other way.
+        return self._known(text) or self._noted(text, judged)
 
     def without_limits(self, text: str) -> Prepared | None:
         """A document that need not keep within the limits on its shape, to be looked at and not run; None when it is not even valid."""
+        if len(text) > limits.DOCUMENT_CHARACTERS:
+            return None
         try:
             return self._prepare(text, self._unlimited)
         except DocumentRefused:
@@ -130,6 +141,40 @@ class Documents:
         """What they take in memory, about; at most GOOD_BYTES + FAILED_BYTES."""
         return self._good.weight + self._failed.weight
 
+    def _known(self, text: str) -> Prepared | None:
+        """What came before; raises again what it raised then."""
+        if (prepared := self._good.get(text)) is not None:
+            self.hits += 1
+            return prepared
+        if len(text) > limits.DOCUMENT_CHARACTERS:
+            # Not kept: refusing it again costs less.
+            self.failures += 1
+            raise _too_long()
+        if (refused := self._failed.get(text)) is not None:
+            self.failures += 1
+            # A new one each time: raising the cached object again would lengthen its traceback for ever.
+            raise DocumentRefused(refused.code, refused.errors)
+        return None
+
+    def _judged(self, text: str) -> "Prepared | DocumentRefused":
+        try:
+            return self._prepare(text, self._rules)
+        except DocumentRefused as error:
+            return error
+
+    def _noted(self, text: str, judged: "Prepared | DocumentRefused") -> Prepared:
+        """Kept for the next time."""
+        if isinstance(judged, DocumentRefused):
+            self.failures += 1
+            size_bytes = sys.getsizeof(text) + sum(map(_error_bytes, judged.errors))
+            self._failed.keep(text, DocumentRefused(judged.code, judged.errors), size_bytes)
+            raise judged
+        self.misses += 1
+        for operation in judged.operations:
+            operation.has_grown = partial(self._weigh, text, judged)
+        self._good.keep(text, judged, _size_bytes(text, judged))
+        return judged
+
     def _weigh(self, text: str, prepared: Prepared) -> None:
         self._good.reweigh(text, prepared, _size_bytes(text, prepared))
 
@@ -140,20 +185,25 @@ class Documents:
             raise DocumentRefused("GRAPHQL_PARSE_FAILED", [_light(error)]) from error
         except RecursionError as error:
             raise DocumentRefused("GRAPHQL_PARSE_FAILED", [GraphQLError("The document is nested too deep.")]) from error
+        if len(document.definitions) > limits.OPERATIONS:
+            operations = sum(isinstance(each, OperationDefinitionNode) for each in document.definitions)
+            if operations > limits.OPERATIONS:
+                message = f"The document has {operations} operations; {limits.OPERATIONS} are allowed."
+                raise DocumentRefused("GRAPHQL_VALIDATION_FAILED", [GraphQLError(message)])
         errors = validate(self._schema, document, rules, max_errors=MAX_VALIDATION_ERRORS, hide_suggestions=self._hide_suggestions)
         if errors:
             raise DocumentRefused("GRAPHQL_VALIDATION_FAILED", [_light(_in_our_words(error)) for error in errors])
-        operations = [
-            compiled(document, each, self._prices.price(document, each))
-            for each in document.definitions
-            if isinstance(each, OperationDefinitionNode)
-        ]
-        return Prepared(document, operations)
+        return Prepared(document, compiled(document, partial(self._prices.price, document)))
 
 
 def is_query(operation: OperationDefinitionNode) -> bool:
     """Whether it only reads."""
     return operation.operation is OperationType.QUERY
+
+
+def _too_long() -> DocumentRefused:
+    message = f"The document has more than {limits.DOCUMENT_CHARACTERS} characters; send values as variables."
+    return DocumentRefused("GRAPHQL_PARSE_FAILED", [GraphQLError(message)])
 
 
 def _in_our_words(error: GraphQLError) -> GraphQLError:
@@ -168,6 +218,8 @@ def _in_our_words(error: GraphQLError) -> GraphQLError:
 def _light(error: GraphQLError) -> GraphQLError:
     """Without the tree, the text and the frames behind it, which are many times its size; its locations are known already."""
     error.nodes = error.source = error.original_error = None
+    if len(error.message) > MESSAGE_CHARACTERS:
+        error.message = f"{error.message[:MESSAGE_CHARACTERS]}…"
     return error.with_traceback(None)
 
 

@@ -17,12 +17,14 @@ from starlette.types import Receive, Scope, Send
 
 from taskgraph.errors import BadUserInput, OperationTooExpensive
 from taskgraph.server import compression, rate_limit, revalidation
+from taskgraph.server.attendance import Attendance, ClientLeft
 from taskgraph.server.csrf import CsrfGuard
 from taskgraph.server.deadline import Deadline
 from taskgraph.server.documents import DocumentRefused, OperationUnknown, is_query
 from taskgraph.server.durations import Durations
 from taskgraph.server.executor import Answer, Operation, refusal, refused_document
 from taskgraph.server.gate import Caller, Gate, Reply
+from taskgraph.server.limits import check_variables
 from taskgraph.server.one_write import WHOLE_ANSWER
 from taskgraph.server.persisted import PersistedDocuments, PersistedQueryNotFound, named
 from taskgraph.server.rate_limit import REFUSED, RateLimited, RateLimits
@@ -34,6 +36,10 @@ HTML = "text/html"
 # What in an address says that it is an operation.
 OPERATION = frozenset({"query", "documentId", "extensions"})
 BODY_SECONDS = 10
+# Hardly any operation takes so long that it is worth a look whether its client still waits.
+UNWATCHED_SECONDS = 0.5
+# As nginx counts them; nobody is sent this status.
+CLIENT_LEFT = 499
 ANSWERED_IN = {GRAPHQL_JSON: GRAPHQL_JSON, JSON: JSON, "application/*": JSON, "*/*": JSON, "": JSON}
 STATUS_OF_CODE = {
     "UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED,
@@ -76,6 +82,8 @@ class Parameters:
             raise BadUserInput("operationName must be a string or null.")
         if not isinstance(variables, dict | None):
             raise BadUserInput("variables must be an object or null.")
+        if variables:
+            check_variables(variables)
         read_after = extensions.get("readAfter") if extensions else None
         if not isinstance(read_after, str | None):
             raise BadUserInput("extensions.readAfter must be a cursor that a payload or an event gave, or null.")
@@ -122,6 +130,7 @@ class GraphQLOverHttp:
         self._csrf = csrf
         self._max_body_bytes = max_body_bytes
         self._receiving = Deadline(BODY_SECONDS)
+        self._attendance = Attendance(UNWATCHED_SECONDS)
         self.durations: defaultdict[int, Durations] = defaultdict(Durations)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -154,24 +163,21 @@ class GraphQLOverHttp:
                 await self._documents.keep(parameters.query, parameters.document_id, of_viewer=caller.viewer is not None)
             if (read_after := _text(headers, b"read-after") or parameters.read_after) is not None:
                 await self._gate.reach(read_after)
-            answer = await self._responses.run(
+            running = self._responses.run(
                 operation, caller, lambda: self._gate.context(caller, request, reply, operation.charge.cost)
             )
+            if operation.is_query:
+                # What writes is finished in any case.
+                running = self._attendance.required(running, request.receive)
+            answer = await running
             response = _response(answer, media_type, reply)
             if parameters.document_id is not None and request.method != "POST" and not answer.errors:
                 _revalidate(response, headers, caller, media_type)
             if len(response.body) >= compression.MIN_BYTES and operation.is_query:
                 await compression.pack(response, _text(headers, b"accept-encoding") or "")
             return response  # noqa: TRY300 - an else clause here would be read as the way of what was refused
-        except HttpRefusal as error:
-            return _response(refusal(BadUserInput(str(error))), media_type, reply, status=error.status, headers=error.headers)
-        except DocumentRefused as error:
-            return _response(refused_document(error.code, error.errors), media_type, reply)
-        except (OperationTooExpensive, PersistedQueryNotFound) as error:
-            return _response(refusal(error), media_type, reply)
-        except Exception as error:  # noqa: BLE001 - the edge: what is no RequestError is logged and shown as BUSY or INTERNAL
-            answer = refusal(error)
-            return _response(answer, media_type, reply, status=_status_of_refusal(answer))
+        except Exception as error:  # noqa: BLE001 - the edge
+            return _refused(error, media_type, reply)
 
     async def _admitted(self, request: Request, parameters: Parameters, caller: Caller, reply: Reply) -> Operation:
         """The operation, paid for. What is refused for itself is paid for, too."""
@@ -325,6 +331,21 @@ def _response(
     return response
 
 
+def _refused(error: Exception, media_type: str, reply: Reply) -> Response:
+    """The answer to what was not run, or not to its end. What is no RequestError is logged and shown as BUSY or INTERNAL."""
+    match error:
+        case ClientLeft():
+            return Encoded(b"", CLIENT_LEFT, media_type)
+        case HttpRefusal():
+            return _response(refusal(BadUserInput(str(error))), media_type, reply, status=error.status, headers=error.headers)
+        case DocumentRefused():
+            return _response(refused_document(error.code, error.errors), media_type, reply)
+        case OperationTooExpensive() | PersistedQueryNotFound():
+            return _response(refusal(error), media_type, reply)
+    answer = refusal(error)
+    return _response(answer, media_type, reply, status=_status_of_refusal(answer))
+
+
 def _revalidate(response: Response, headers: Mapping[bytes, bytes], caller: Caller, media_type: str) -> None:
     revalidation.tag(response, account=caller.purse.account if caller.purse is not None else "", media_type=media_type)
     revalidation.shorten(response, _text(headers, b"if-none-match") or "")
@@ -333,7 +354,7 @@ def _revalidate(response: Response, headers: Mapping[bytes, bytes], caller: Call
 class Encoded(Response):
     """A body of one of our media types with the headers of every answer, which Starlette would put together anew each time."""
 
-    def __init__(self, body: bytes, status: HTTPStatus, media_type: str) -> None:
+    def __init__(self, body: bytes, status: int, media_type: str) -> None:
         self.body = body
         self.status_code = status
         self.background = None

@@ -89,10 +89,10 @@ class PersistedDocuments:
         self._logged: set[str] = set()
 
     async def prepare(self, query: str, document_id: str | None) -> Prepared:
-        """The document to run; `query` is empty where the client only names it. PersistedQueryNotFound, BadUserInput, DocumentRefused."""
+        """The document to run; `query` is empty where the client only names it. PersistedQueryNotFound, BadUserInput, DocumentRefused, Busy."""
         if document_id is None and not self._has_list:
-            return self._documents.prepare(query)
-        return self._documents.prepare(await self._text(query, document_id))
+            return await self._documents.prepare_aside(query)
+        return await self._documents.prepare_aside(await self._text(query, document_id))
 
     async def keep(self, query: str, document_id: str | None, *, of_viewer: bool) -> None:
         """Remembers a document that was sent with its hash, and that `prepare` has found to be fit to run."""

@@ -6,7 +6,7 @@ root field ever runs twice and every error is graphql-core's own.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,15 +149,17 @@ class Plans:
         return Outcome(None, roots)
 
 
-def compiled(document: DocumentNode, operation: OperationDefinitionNode, price: Price) -> Compiled:
-    """An operation ready to be compiled when it is hot."""
+def compiled(document: DocumentNode, price: Callable[[OperationDefinitionNode], Price]) -> list[Compiled]:
+    """The operations of a document, each ready to be compiled when it is hot. What several share is looked for once."""
     fragments = {
         each.name.value: FragmentDetails(each) for each in document.definitions if isinstance(each, FragmentDefinitionNode)
     }
-    conditions, inner = _Conditions(), _InnerVariables(operation)
+    operations = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
+    conditions, inner = _Conditions(), _InnerVariables(operations)
     visit(document, conditions)
     visit(document, inner)
-    return Compiled(operation, fragments, price, tuple(sorted(conditions.names)), tuple(sorted(inner.names)))
+    names = tuple(sorted(conditions.names)), tuple(sorted(inner.names))
+    return [Compiled(each, fragments, price(each), *names) for each in operations]
 
 
 def remembering(roots: Mapping[str, Any]) -> Callable[..., Any]:
@@ -199,10 +201,11 @@ class _Conditions(Visitor):
 class _InnerVariables(Visitor):
     """Collects the variables that are used by more than the arguments of root fields."""
 
-    def __init__(self, operation: OperationDefinitionNode) -> None:
+    def __init__(self, operations: Sequence[OperationDefinitionNode]) -> None:
         super().__init__()
         self._root_arguments = {
             id(argument)
+            for operation in operations
             for each in operation.selection_set.selections
             if isinstance(each, FieldNode)
             for argument in each.arguments or ()
