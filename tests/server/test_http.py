@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -523,6 +524,53 @@ def test_production_does_not_guess_what_was_meant(
 ) -> None:
     assert meant in anonymous.post(document, variables).text
     assert "Did you mean" not in public.post(document, variables).text
+
+
+@pytest.mark.parametrize(
+    "fragment", ['{"priority": {"eq": "\u0130"}}', '{"\u0130": {"eq": "HIGH"}}', '{"priority": {"\u0130": 1}}']
+)
+def test_a_name_of_letters_that_grow_in_lower_case_is_refused_like_any_other(anonymous: Person, fragment: str) -> None:
+    """graphql-core looks for names alike, and \u0130 has two letters in lower case and one in its tables."""
+    answer = anonymous.post("query($f: TaskFilter) { tasks(filter: $f) { totalCount } }", {"f": json.loads(fragment)})
+    assert (answer.status_code, codes(answer)) == (200, ["BAD_USER_INPUT"])
+    assert "index" not in answer.text
+
+
+@pytest.mark.parametrize("is_literal", [True, False])
+@pytest.mark.parametrize("value", ['"' + "x" * 5_000 + '"', "[" + ",".join(["1"] * 1_000) + "]", "9" * 1_000])
+def test_a_message_quotes_what_was_sent_only_so_far(anonymous: Person, value: str, *, is_literal: bool) -> None:
+    document, variables = f"{{ taskStats(filter: {{isOverdue: {value}, dueDate: {{lt: {value}}}}}) {{ total }} }}", "{}"
+    if not is_literal:
+        document = "query($f: TaskFilter) { taskStats(filter: $f) { total } }"
+        variables = f'{{"f": {{"dueDate": {{"lt": {value}}}}}}}'
+    body = f'{{"query": {json.dumps(document)}, "variables": {variables}}}'
+    answer = anonymous.client.post(anonymous.graphql_url, content=body, headers={"content-type": JSON})
+    assert answer.json()["errors"], answer.text
+    assert all(len(error["message"]) <= 503 for error in answer.json()["errors"])
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "{ nodes(ids: DIGITS) { id } }",
+        "{ nodes(ids: [DIGITS]) { id } }",
+        "query($ids: [ID!]! = DIGITS) { nodes(ids: $ids) { id } }",
+        "query($ids: [ID!]! = [DIGITS]) { nodes(ids: $ids) { id } }",
+    ],
+)
+def test_a_number_of_5000_digits_is_an_id_of_nothing(someone: Someone, document: str) -> None:
+    """Python reads no number that long."""
+    assert someone().ask(document.replace("DIGITS", "9" * 5_000)) == {"data": {"nodes": [None]}}
+
+
+def test_unknown_names_in_a_variable_hold_nobody_up(anonymous: Person) -> None:
+    """Each is an error that quotes all of them: 10,000 took 12 s."""
+    unknown: dict[str, Any] = {f"k{number}": 1 for number in range(9_000)}
+    began = time.process_time()
+    answer = anonymous.post("query($f: TaskFilter) { tasks(filter: $f) { totalCount } }", {"f": {"not": unknown}})
+    assert time.process_time() - began < 1
+    assert set(codes(answer)) == {"BAD_USER_INPUT"}
+    assert len(answer.content) < 10_000
 
 
 def test_a_page_of_an_allowed_origin_may_call(public: Person) -> None:

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import httpx
 import pytest
 
 from bench.workloads import WORKLOADS, shapes
-from tests.conftest import Someone
-from tests.people import Person
+from tests.conftest import MakeSettings, Someone, migrated, served
+from tests.people import PASSWORD, Person, registered
 from tests.tasks.operations import data, refusal
 
 ESTIMATE = """query($document: String!, $operationName: String, $variables: JSON) {
@@ -130,3 +131,22 @@ def test_variables_must_be_an_object(ada: Person) -> None:
 def test_nobody_in_particular_may_not_ask(anonymous: Person) -> None:
     code, _ = refusal(anonymous, ESTIMATE, {"document": "{ __typename }"})
     assert code == "UNAUTHENTICATED"
+
+
+def test_a_reason_shows_nothing_of_our_inside(ada: Person) -> None:
+    """graphql-core quotes the exception that a value causes in it."""
+    document = "query($f: TaskFilter) { tasks(filter: $f) { totalCount } }"
+    found = estimate(ada, document, {"f": {"priority": {"eq": "\u0130"}}})
+    assert found["allowed"] is False
+    assert "TaskPriority" in found["rejectedBecause"]
+    assert "index" not in found["rejectedBecause"]
+
+
+def test_production_does_not_guess_what_was_meant_here_either(settings: MakeSettings, ada: Person) -> None:
+    document, variables = "query($f: TaskFilter) { tasks(filter: $f) { totalCount } }", {"f": {"titel": {"eq": "x"}}}
+    assert "Did you mean" in estimate(ada, document, variables)["rejectedBecause"]
+    made = settings(introspection="false")
+    migrated(made)
+    with served(made) as url, httpx.Client(timeout=30) as client:
+        person = registered(client, f"{url}/graphql", name="Ada", email=None, password=PASSWORD)
+        assert "Did you mean" not in estimate(person, document, variables)["rejectedBecause"]

@@ -88,7 +88,7 @@ class Documents:
         self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema it has built
         self._prices = Prices(schema)
         self._max_tokens = document_limits.max_tokens
-        self._hide_suggestions = not has_introspection
+        self.hides_suggestions = not has_introspection
         closed = () if has_introspection else (NoSchemaIntrospectionCustomRule,)
         specified = (limits.BOUNDED.get(rule, rule) for rule in specified_rules)
         self._unlimited = (*specified, MaybeNullValidationRule, OneOfInputValidationRule, *closed)
@@ -190,9 +190,9 @@ class Documents:
             if operations > limits.OPERATIONS:
                 message = f"The document has {operations} operations; {limits.OPERATIONS} are allowed."
                 raise DocumentRefused("GRAPHQL_VALIDATION_FAILED", [GraphQLError(message)])
-        errors = validate(self._schema, document, rules, max_errors=MAX_VALIDATION_ERRORS, hide_suggestions=self._hide_suggestions)
+        errors = validate(self._schema, document, rules, max_errors=MAX_VALIDATION_ERRORS, hide_suggestions=self.hides_suggestions)
         if errors:
-            raise DocumentRefused("GRAPHQL_VALIDATION_FAILED", [_light(_in_our_words(error)) for error in errors])
+            raise DocumentRefused("GRAPHQL_VALIDATION_FAILED", [_light(in_our_words(error)) for error in errors])
         return Prepared(document, compiled(document, partial(self._prices.price, document)))
 
 
@@ -206,7 +206,7 @@ def _too_long() -> DocumentRefused:
     return DocumentRefused("GRAPHQL_PARSE_FAILED", [GraphQLError(message)])
 
 
-def _in_our_words(error: GraphQLError) -> GraphQLError:
+def in_our_words(error: GraphQLError) -> GraphQLError:
     """Without the text of a Python exception, which graphql-core quotes when a value causes one: an Int of 5,000 digits does."""
     if error.original_error is None or isinstance(error.original_error, GraphQLError):
         return error

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import strawberry
-from graphql import get_variable_values
+from graphql import OperationDefinitionNode, get_variable_values
 from graphql.execution.values import VariableValues
 
 from taskgraph.errors import OperationTooExpensive
-from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown, Prepared
+from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown, Prepared, in_our_words
+from taskgraph.server.executor import bounded, can_be_guessed_at
 from taskgraph.server.prices import Estimate, FieldPrice
 
 NOTHING = Estimate(0, 0, 0)
@@ -45,7 +46,7 @@ class Estimates:
         try:
             prepared, reason = self._documents.prepare(text), None
         except DocumentRefused as refused:
-            prepared, reason = self._documents.without_limits(text), refused.errors[0].message
+            prepared, reason = self._documents.without_limits(text), bounded(refused.errors[0].message)
         if prepared is None:
             return Estimated(NOTHING, reason)
         try:
@@ -53,11 +54,16 @@ class Estimates:
         except OperationUnknown as error:
             return Estimated(NOTHING, str(error))
         if reason is None:
-            values = get_variable_values(self._schema, chosen.operation.variable_definitions or (), dict(variables))
-            reason = None if isinstance(values, VariableValues) else values[0].message
+            reason = self._why_variables_do_not_fit(chosen.operation, variables)
         if reason is None:
             try:
                 chosen.price.affordable(variables, max_cost=self._max_cost)
             except OperationTooExpensive as error:
                 reason = str(error)
         return Estimated(chosen.price.estimate(variables), reason, chosen.price.fields(variables))
+
+    def _why_variables_do_not_fit(self, operation: OperationDefinitionNode, variables: Mapping[str, Any]) -> str | None:
+        hides = self._documents.hides_suggestions or not can_be_guessed_at(variables)
+        definitions = operation.variable_definitions or ()
+        values = get_variable_values(self._schema, definitions, dict(variables), max_errors=1, hide_suggestions=hides)
+        return None if isinstance(values, VariableValues) else bounded(in_our_words(values[0]).message)

@@ -20,6 +20,8 @@ from taskgraph.server.prices import Charge
 from taskgraph.storage import mongo
 
 RETRY_AFTER_SECONDS = 5
+MAX_VARIABLE_ERRORS = 5
+MESSAGE_CHARACTERS = 500
 NOTHING = Charge(0, 0, 0)
 # graphql-core quotes what does not fit, whole inputs included: a password beside a misspelled member would end up in error trackers.
 QUOTED = re.compile(r"(cannot represent [\w -]*value): .*|, found: .*", re.DOTALL)
@@ -129,9 +131,24 @@ class Executor:
     def _options(self, operation: Operation) -> dict[str, Any]:
         return {
             "operation_name": operation.name,
-            "hide_suggestions": self._hide_suggestions,
+            "hide_suggestions": self._hide_suggestions or not can_be_guessed_at(operation.variables or {}),
+            # Each quotes the value that it is about, and graphql-core writes all of that out before it cuts it.
+            "max_coercion_errors": MAX_VARIABLE_ERRORS,
             "operation_extensions": {},
         }
+
+
+def can_be_guessed_at(variables: Mapping[str, Any]) -> bool:
+    """Whether graphql-core may say what was perhaps meant: some letters become two in lower case, and its search fails at them."""
+    try:
+        return orjson.dumps(variables).isascii()
+    except TypeError:  # Nested too deep to be looked at.
+        return False
+
+
+def bounded(message: str) -> str:
+    """Messages quote what was sent, however long that is."""
+    return message if len(message) <= MESSAGE_CHARACTERS else f"{message[:MESSAGE_CHARACTERS]}…"
 
 
 def refusal(error: Exception) -> Answer:
@@ -193,4 +210,4 @@ def _unquoted(message: str) -> str:
 
 def _formatted(error: GraphQLError, message: str, extensions: dict[str, Any]) -> dict[str, Any]:
     shown = error.formatted
-    return {**shown, "message": message, "extensions": extensions}
+    return {**shown, "message": bounded(message), "extensions": extensions}

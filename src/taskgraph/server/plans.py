@@ -117,7 +117,8 @@ class Plans:
         try:
             return compiled.coerce(inputs)
         except (Unusual, RecursionError):
-            values = get_variable_values(self._schema, definitions, dict(inputs))
+            # Whether they fit is all that matters here; what is wrong is said by whoever answers.
+            values = get_variable_values(self._schema, definitions, dict(inputs), max_errors=1, hide_suggestions=True)
             return values if isinstance(values, VariableValues) else None
 
     def _plan(self, compiled: Compiled, variables: VariableValues) -> Plan | None:

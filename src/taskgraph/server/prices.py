@@ -43,6 +43,7 @@ MAX_STEPS = 20_000
 MAX_KNOWN = 64
 MAX_LISTED = 1_000
 DEAREST = 3
+DIGITS = 12
 BEYOND = 2**31 - 1
 
 Variables = Mapping[str, Any]
@@ -283,7 +284,7 @@ class _Writing:
         self._prices = prices
         self._fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
         self._defaults = {
-            each.variable.name.value: value_from_ast_untyped(each.default_value)
+            each.variable.name.value: _untyped(each.default_value)
             for each in operation.variable_definitions or ()
             if each.default_value is not None
         }
@@ -399,13 +400,24 @@ class _Writing:
             return None
         if isinstance(value, ListValueNode):
             return max(1, len(value.values))
-        return _counted(int(value.value), ()) if isinstance(value, IntValueNode) else 1
+        return _counted(_untyped(value), ()) if isinstance(value, IntValueNode) else 1
 
     def _place(self, name: str, source: Source) -> Place:
         if name not in self._places:
             self._places[name] = Place(len(self.sources))
             self.sources.append(source)
         return self._places[name]
+
+
+def _untyped(value: ValueNode) -> Any:
+    """As JSON. Of a number that is an id, so many digits as tell that it is large: Python refuses to read thousands."""
+    if isinstance(value, IntValueNode):
+        return int(value.value[:DIGITS])
+    if isinstance(value, ListValueNode):
+        return [_untyped(each) for each in value.values]
+    if isinstance(value, ObjectValueNode):
+        return {each.name.value: _untyped(each.value) for each in value.fields}
+    return value_from_ast_untyped(value)
 
 
 def _always(count: int) -> Callable[[Variables], int]:

@@ -27,11 +27,11 @@ def rfc3339(moment: datetime) -> str:
 def _parse_date_time(text: Any) -> datetime:
     # Python reads more forms than RFC 3339 has, dates without a time among them.
     if not isinstance(text, str) or not RFC3339.fullmatch(text):
-        raise BadUserInput(f"DateTime must be RFC 3339 text with an offset, such as 2026-11-22T09:30:00.000Z, not {text!r}.")
+        raise BadUserInput("DateTime must be RFC 3339 text with an offset, such as 2026-11-22T09:30:00.000Z.")
     try:
         moment = datetime.fromisoformat(text.upper()).astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError) as error:
-        raise BadUserInput(f"There is no such date and time: {text!r}.") from error
+        raise BadUserInput("There is no such date and time.") from error
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
