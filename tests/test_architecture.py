@@ -81,7 +81,7 @@ ORDER = {
             "http",
             "websocket",
         ),
-        *("health", "metrics", "page", "bounded_protocol", "cors"),
+        *("health", "metrics", "page", "frames", "bounded_protocol", "cors"),
     ),
     "context": (),
     "accounts": (

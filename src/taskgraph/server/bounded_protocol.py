@@ -10,8 +10,8 @@ from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from taskgraph.server.frames import FramesProtocol
 from taskgraph.server.one_write import OneWriteProtocol
 
 REQUEST_SECONDS = 20.0
@@ -184,7 +184,7 @@ class BoundedProtocol(OneWriteProtocol):
         self.transport.close()
 
 
-class PlainWebSocketProtocol(WebSocketsSansIOProtocol):
+class PlainWebSocketProtocol(FramesProtocol):
     """WebSockets."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

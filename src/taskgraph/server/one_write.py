@@ -90,13 +90,17 @@ class OneWriteProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Of the parser: the application will be called, though not before this has returned."""
         super().on_headers_complete()
-        cycle: RequestResponseCycle | None = self.cycle
-        # There is no new one for an upgrade.
-        if cycle is not None and cycle.scope is self.scope:
-            self.scope["extensions"] = {WHOLE_ANSWER: WholeAnswer(cycle)}  # type: ignore[dict-item]  # an object, not options
+        if not self.parser.should_upgrade():
+            # What comes behind the body, as a trailer, is no header of the request: proxies have not looked at it.
+            self.headers = []
+            # An object where ASGI has options.
+            self.scope["extensions"] = {WHOLE_ANSWER: WholeAnswer(self.cycle)}  # type: ignore[dict-item]
 
     def handle_websocket_upgrade(self) -> None:
-        """Messages are written whole, and have nothing to wait for."""
+        """Messages are written whole, and have nothing to wait for. A head that the other protocol does not take is answered, too."""
         assert isinstance(self.transport, Held)  # noqa: S101 - see above
         self.transport = self.transport.transport
         super().handle_websocket_upgrade()
+        protocol: Any = self.transport.get_protocol()
+        if not protocol.handshake_initiated:
+            self.send_400_response("Invalid WebSocket request received.")
