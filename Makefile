@@ -1,11 +1,11 @@
-# make run | test | check | bench | chaos | setup | lock | audit | sbom | clean. Nothing else has to be installed by hand.
+# make run | test | check | fuzz | bench | chaos | setup | lock | audit | sbom | clean. Nothing else has to be installed by hand.
 SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PAGE := src/taskgraph/server/graphiql/index.html
 JUDGES := tests/judges/node_modules/.package-lock.json
 
-.PHONY: run test check setup lock audit sbom clean schema bench bench-check bench-page chaos chaos-page
+.PHONY: run test check fuzz setup lock audit sbom clean schema bench bench-check bench-page chaos chaos-page
 
 run: setup  ## set-up, then one machine with everything; another port: make run ARGS="--port 8011"
 	$(BIN)/taskgraph dev --demo $(ARGS)
@@ -18,6 +18,9 @@ check: setup  ## format, lint, types, schema
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/taskgraph schema --check schema.graphql
+
+fuzz: setup  ## hostile values for every argument, half an hour; what was sent is counted: make fuzz FUZZ_INPUTS=1000
+	FUZZ_INPUTS=$${FUZZ_INPUTS:-20000} FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-200} $(BIN)/pytest -n 0 -rP tests/fuzz $(ARGS)
 
 setup: .venv/installed $(PAGE)  ## environment and GraphiQL only
 
