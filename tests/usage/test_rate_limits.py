@@ -161,8 +161,77 @@ def test_aliases_are_paid_for(ada: Person) -> None:
     expect_refused(ada.post(f"{{ {aliases} }}"))
 
 
+REGISTER = 'register(input: {name: "Ada", email: "no address", password: "short"}) { errors { code } }'
+REFRESH = 'refreshSession(input: {refreshToken: "none"}) { errors { code } }'
+
+
+@pytest.mark.parametrize("field", [LOGIN, REFRESH])
+@pytest.mark.parametrize("is_signed_in", [False, True])
+def test_each_alias_of_a_sign_in_counts(nobody: Person, ada: Person, field: str, *, is_signed_in: bool) -> None:
+    nobody.token = ada.token if is_signed_in else None
+    expect_refused(nobody.post(f"mutation {{ a: {field} b: {field} c: {field} d: {field} }}"))
+    if field is REFRESH:
+        assert nobody.post(f"mutation {{ a: {field} b: {field} c: {field} }}").status_code == 200
+        expect_refused(nobody.post(f"mutation {{ {field} }}"))
+
+
+def test_each_alias_of_a_registration_counts(nobody: Person) -> None:
+    assert nobody.post(f"mutation {{ a: {REGISTER} b: {REGISTER} c: {REGISTER} d: {REGISTER} e: {REGISTER} }}").status_code == 200
+    expect_refused(nobody.post(f"mutation {{ a: {REGISTER} b: {REGISTER} }}"))
+    assert nobody.post(f"mutation {{ {REGISTER} }}").status_code == 200
+    expect_refused(nobody.post(f"mutation {{ {REGISTER} }}"))
+
+
+def test_each_alias_is_a_try_at_the_account(nobody: Person) -> None:
+    """From several addresses, as one alone may not sign in that often."""
+    login = LOGIN.replace("nobody", os.urandom(8).hex())
+    said = [
+        nobody.post(f"mutation {{ a: {login} b: {login} }}", headers={"x-forwarded-for": address()}).json()["data"]
+        for _ in range(2)
+    ]
+    given = [payload["errors"][0]["code"] for data in said for payload in data.values()]
+    assert given == ["BAD_CREDENTIALS"] * 3 + ["RATE_LIMITED"]
+
+
+def test_each_alias_is_a_try_at_the_session(nobody: Person, ada: Person) -> None:
+    """The same token is the same session, wherever it comes from; within seconds it may be spent again."""
+    field = f'refreshSession(input: {{refreshToken: "{ada.refresh_token}"}}) {{ errors {{ code }} }}'
+    said = [
+        nobody.post(f"mutation {{ a: {field} b: {field} }}", headers={"x-forwarded-for": address()}).json()["data"]
+        for _ in range(2)
+    ]
+    given = [[error["code"] for error in payload["errors"]] for data in said for payload in data.values()]
+    assert given == [[], [], [], ["RATE_LIMITED"]]
+
+
+def test_each_alias_of_an_estimate_is_paid_for(ada: Person) -> None:
+    aliases = " ".join(f'a{number}: estimateCost(document: "{{ a }}") {{ cost }}' for number in range(4))
+    assert ada.post(f"{{ {aliases} }}").json()["extensions"]["cost"] >= 80
+    expect_refused(ada.post(f"{{ {aliases} }}"))
+
+
+def test_each_alias_of_a_wrong_password_is_a_failure(settings: MakeSettings, mongo_client: MongoClient[dict[str, Any]]) -> None:
+    """LOGIN_FAILURES of them close the account to further tries, within one document, too."""
+    change = 'changePassword(input: {currentPassword: "wrong", newPassword: "a new long password"}) { errors { code } }'
+    aliases = " ".join(f"a{number}: {change}" for number in range(5))
+    with limited(settings, mongo_client, login_failures=3) as server, anybody(server) as person:
+        given = [payload["errors"][0]["code"] for payload in data(person, f"mutation {{ {aliases} }}").values()]
+    assert given == ["BAD_CREDENTIALS"] * 3 + ["RATE_LIMITED"] * 2
+
+
+def test_a_subscription_is_paid_for_each_time(few: Server, ada: Person) -> None:
+    document = "subscription { taskEvents { ... on TaskEvent { task { owner { id } } } ... on StreamCheckpoint { cursor } } }"
+    assert ada.post("{ tasks(first: 97) { nodes { id } } }").status_code == 200
+    with connected(few.ws_url, ada.token) as socket:
+        socket.subscribe(document, id="1")
+        assert "cursor" in socket.next(id="1")["data"]["taskEvents"]
+        socket.subscribe(document, id="2")
+        (error,) = socket.error(id="2")
+        assert error["extensions"]["code"] == "RATE_LIMITED"
+
+
 def test_nothing_is_written_when_the_window_is_used_up(few: Server, ada: Person) -> None:
-    assert ada.post("{ tasks(first: 95) { nodes { id } } }").status_code == 200
+    assert ada.post("{ tasks(first: 97) { nodes { id } } }").status_code == 200
     expect_refused(ada.post('mutation { createTask(input: {title: "a"}) { task { id } } }'))
     assert few.mongo["tasks"].count_documents({"ownerId": oid(ada.id)}) == 0
 
@@ -246,32 +315,48 @@ def volley(urls: list[str], count: int, *, headers: dict[str, str]) -> list[int]
         return list(pool.map(ask, range(count)))
 
 
+def exactly(urls: list[str], limit: int) -> None:
+    """Half as many again as the limit are sent, and the limit is admitted.
+
+    A process that stands still for longer than it waits for Redis, as it may on a busy machine, decides by itself: then once more.
+    """
+    for _ in range(10):
+        before = [numbers(url)["taskgraph_rate_limit_local_total"] for url in urls]
+        statuses = volley(urls, limit * 3 // 2, headers={"x-forwarded-for": address()})
+        if [numbers(url)["taskgraph_rate_limit_local_total"] for url in urls] == before:
+            assert (statuses.count(200), statuses.count(429)) == (limit, limit // 2)
+            return
+    raise AssertionError("Redis never answered in time")
+
+
 def test_two_processes_admit_exactly_the_limit(launch: Launch) -> None:
-    one = launch(RATE_LIMITS="on", RATE_LIMIT_ANONYMOUS="40", TRUSTED_PROXIES="127.0.0.1")
-    two = launch(database=one.database, RATE_LIMITS="on", RATE_LIMIT_ANONYMOUS="40", TRUSTED_PROXIES="127.0.0.1")
-    # A process that compiles its first operation may be busy for longer than it waits for Redis, and then decides by itself.
-    volley([one.url, two.url], 40, headers={"x-forwarded-for": address()})
-    for urls in ([one.url], [one.url, two.url]):
-        statuses = volley(urls, 60, headers={"x-forwarded-for": address()})
-        assert (statuses.count(200), statuses.count(429)) == (40, 20)
+    given = {"RATE_LIMITS": "on", "RATE_LIMIT_ANONYMOUS": "40", "TRUSTED_PROXIES": "127.0.0.1"}
+    one = launch(**given)
+    two = launch(database=one.database, **given)
+    exactly([one.url], 40)
+    exactly([one.url, two.url], 40)
 
 
-def test_without_redis_each_process_admits_its_share(launch: Launch) -> None:
+@pytest.mark.parametrize(("workers", "admitted"), [(1, {40}), (2, set(range(20, 41)))])
+@pytest.mark.parametrize("is_configured", [True, False])
+def test_without_redis_each_process_admits_its_share(
+    launch: Launch, workers: int, admitted: set[int], *, is_configured: bool
+) -> None:
+    """Which of two takes a connection is a matter of luck; neither admits more than half."""
     with own_valkey() as valkey:
         one = launch(
-            workers=2,
+            workers=workers,
             RATE_LIMITS="on",
             RATE_LIMIT_ANONYMOUS="40",
             TRUSTED_PROXIES="127.0.0.1",
-            REDIS_URL=str(valkey.redis_url),
+            REDIS_URL=str(valkey.redis_url) if is_configured else "",
         )
-        assert volley([one.url], 60, headers={"x-forwarded-for": address()}).count(200) >= 40
+        volley([one.url], 10, headers={"x-forwarded-for": address()})
     statuses = volley([one.url], 160, headers={"x-forwarded-for": address()})
     assert set(statuses) == {200, 429}
-    # Which of the two takes a connection is a matter of luck; neither admits more than half.
-    assert 20 <= statuses.count(200) <= 40
+    assert statuses.count(200) in admitted
     found = numbers(one.url)
-    assert (found["taskgraph_rate_limit_is_local"], found["taskgraph_rate_limit_processes"]) == (1, 2)
+    assert (found["taskgraph_rate_limit_is_local"], found["taskgraph_rate_limit_processes"]) == (1, workers)
     assert found["taskgraph_rate_limit_local_total"] > 0
 
 
