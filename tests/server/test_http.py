@@ -19,6 +19,7 @@ from taskgraph.accounts import sessions
 from taskgraph.server import page
 from taskgraph.tasks import reads
 from tests.conftest import MakeSettings, Server, Someone, migrated, served
+from tests.live.sockets import connected
 from tests.people import Person, unpriced
 from tests.processes import eventually
 
@@ -28,6 +29,9 @@ TYPENAME = "{ __typename }"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 CREATE = 'mutation { createTask(input: {title: "once"}) { task { title } } }'
 TITLES = "{ tasks { nodes { title } } }"
+ESTIMATE = (
+    "query($document: String!, $variables: JSON) { estimateCost(document: $document, variables: $variables) { rejectedBecause } }"
+)
 TWO = "query A { a: __typename } query B { b: __typename }"
 
 
@@ -502,7 +506,7 @@ def test_production_does_not_describe_itself(public: Person, anonymous: Person, 
     assert "errors" not in anonymous.ask(f"{{ {field} }}")
 
 
-@pytest.mark.parametrize(
+GUESSED = pytest.mark.parametrize(
     ("document", "variables", "meant"),
     [
         ("{ viewr { id } }", {}, "Did you mean 'viewer'?"),
@@ -519,6 +523,9 @@ def test_production_does_not_describe_itself(public: Person, anonymous: Person, 
     ],
     ids=["field", "argument", "input field", "enum value", "type", "input field in a variable", "enum value in a variable"],
 )
+
+
+@GUESSED
 def test_production_does_not_guess_what_was_meant(
     public: Person, anonymous: Person, document: str, variables: Mapping[str, Any], meant: str
 ) -> None:
@@ -571,6 +578,22 @@ def test_unknown_names_in_a_variable_hold_nobody_up(anonymous: Person) -> None:
     assert time.process_time() - began < 1
     assert set(codes(answer)) == {"BAD_USER_INPUT"}
     assert len(answer.content) < 10_000
+
+
+@GUESSED
+def test_production_does_not_guess_over_a_websocket_or_when_it_estimates(
+    production: str, someone: Someone, document: str, variables: Mapping[str, Any], meant: str
+) -> None:
+    public, private = someone(url=production.removesuffix("/graphql")), someone()
+    given = {"document": document, "variables": variables}
+    assert meant in private.post(ESTIMATE, given).text
+    assert "Did you mean" not in public.post(ESTIMATE, given).text
+    with connected(f"ws{production.removeprefix('http')}", public.token) as socket:
+        socket.subscribe(document, variables)
+        (error, *_) = socket.error()
+        assert "Did you mean" not in error["message"]
+        socket.subscribe("{ __schema { types { name } } }")
+        assert {each["extensions"]["code"] for each in socket.error()} == {"GRAPHQL_VALIDATION_FAILED"}
 
 
 def test_a_page_of_an_allowed_origin_may_call(public: Person) -> None:

@@ -11,6 +11,7 @@ import httpx
 import jwt
 import pytest
 from pymongo.errors import AutoReconnect
+from structlog.testing import capture_logs
 
 from taskgraph.accounts import sessions
 from taskgraph.server.documents import Documents
@@ -344,8 +345,10 @@ def test_a_bug_in_one_operation_ends_that_one(socket: Socket, monkeypatch: pytes
         raise RuntimeError("the secret of line 7")
 
     monkeypatch.setattr(reads, "stats", broken)
-    (error,) = socket.ask("{ taskStats { total } }")["errors"]
+    with capture_logs() as logged:
+        (error,) = socket.ask("{ taskStats { total } }")["errors"]
     assert error["extensions"].keys() == {"code", "requestId"}
+    assert [each.get("request_id") for each in logged if each["event"] == "internal error"] == [error["extensions"]["requestId"]]
     assert error["message"] == "Something went wrong on our side. Please report the requestId."
     assert socket.ask(TYPENAME) == {"data": {"__typename": "Query"}}
 

@@ -330,9 +330,8 @@ def exactly(urls: list[str], limit: int) -> None:
 
 
 def test_two_processes_admit_exactly_the_limit(launch: Launch) -> None:
-    given = {"RATE_LIMITS": "on", "RATE_LIMIT_ANONYMOUS": "40", "TRUSTED_PROXIES": "127.0.0.1"}
-    one = launch(**given)
-    two = launch(database=one.database, **given)
+    one = launch(RATE_LIMITS="on", RATE_LIMIT_ANONYMOUS="40", TRUSTED_PROXIES="127.0.0.1")
+    two = launch(database=one.database, RATE_LIMITS="on", RATE_LIMIT_ANONYMOUS="40", TRUSTED_PROXIES="127.0.0.1")
     exactly([one.url], 40)
     exactly([one.url, two.url], 40)
 

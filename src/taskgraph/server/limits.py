@@ -107,8 +107,9 @@ class OperationLimits(ASTValidationRule):
         self.report_error(GraphQLError(message, node))
 
 
-def check_variables(variables: Mapping[str, Any]) -> None:
-    """BadUserInput for more values, longer lists or deeper nesting than any operation needs, whether or not they are used.
+def check_variables(variables: Mapping[str, Any]) -> int:
+    """How many objects and lists they hold. BadUserInput for more values, longer lists or deeper nesting than any operation needs,
+    whether or not they are used.
 
     Level by level, as a recursion would itself have to be bounded.
     """
@@ -133,6 +134,7 @@ def check_variables(variables: Mapping[str, Any]) -> None:
         objects += len(level)
         if objects > VARIABLE_OBJECTS:
             raise BadUserInput(f"variables hold more than {VARIABLE_OBJECTS} objects and lists.")
+    return objects
 
 
 class BoundedMerging(OverlappingFieldsCanBeMergedRule):

@@ -31,11 +31,14 @@ from graphql.execution.values import VariableValues
 from taskgraph.server import variables
 from taskgraph.server.arguments import Conversions
 from taskgraph.server.compiler import compile_operation
+from taskgraph.server.limits import check_variables
 from taskgraph.server.plan import Deoptimised, Plan, Run, Unsupported
 from taskgraph.server.prices import Price
 from taskgraph.server.variables import CoerceVariables, Unusual
 
 MIN_CALLS = 2
+# From here on compiling takes less time than Strawberry needs to convert the variables, 0.1 ms for each.
+MANY_OBJECTS = 50
 MAX_VARIANTS = 16
 # More turns of the event loop than graphql-core needs to give up on the siblings of a field that failed.
 TURNS_APART = 20
@@ -88,7 +91,7 @@ class Plans:
     async def run(self, compiled: Compiled, inputs: Mapping[str, Any], context: Any, *, source: object = None) -> Outcome:
         """The data, where a plan answers; `source` is the message of a subscription."""
         compiled.calls += 1
-        if compiled.calls < self._min_calls:
+        if compiled.calls < self._min_calls and check_variables(inputs) < MANY_OBJECTS:
             return Outcome(None)
         values = self._variables(compiled, inputs)
         if values is None:
