@@ -174,6 +174,9 @@ DOCUMENTS = {
     "fragments that double": "{ ...F0 }"
     + "".join(f" fragment F{a} on Query {{ ...F{a + 1} ...F{a + 1} }}" for a in range(180))
     + " fragment F180 on Query { __typename }",
+    "fragments woven with conditions": f"query({' '.join(f'$a{a}: Boolean!' for a in range(55))}) {{ tasks {{ nodes {{ ...F0 }} }} }}"
+    + "".join(f" fragment F{a} on Task {{ ...F{a + 1} @include(if: $a{a}) ...F{a + 1} @skip(if: $a{a}) }}" for a in range(55))
+    + " fragment F55 on Task { id }",
     "unused fragments": TYPENAME + "".join(f" fragment F{number} on Query {{ __typename }}" for number in range(280)),
     "operations": " ".join(f"query Q{number} {TYPENAME}" for number in range(390)),
     "operations with fragments": " ".join(f"query Q{number} {{ ...F0 }}" for number in range(150))

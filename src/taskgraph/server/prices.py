@@ -317,7 +317,8 @@ class _Writing:
         seen: set[tuple[str, tuple[Place, ...]]],
     ) -> None:
         for node in selected.selections:
-            self._steps += 1
+            # Every condition is carried along.
+            self._steps += 1 + len(above)
             if self._steps > MAX_STEPS:
                 raise TooIntricate
             conditions = self._conditions(node)
