@@ -9,7 +9,9 @@ from taskgraph.settings import Settings
 
 
 def name(settings: Settings) -> str:
-    """The __Host- prefix makes browsers insist on Secure, this very host and the whole path; plain http cannot have it."""
+    """The __Host- prefix makes browsers insist on Secure, this very host and the whole path. Over plain http only some keep such a cookie,
+    and only on the same machine.
+    """
     return "taskgraph_session" if settings.is_development else "__Host-taskgraph_session"
 
 
