@@ -17,43 +17,46 @@ class ClientLeft(Exception):
 
 
 class Attendance:
-    """Watches the clients of what takes longer than `seconds`. All begin to be watched in the order in which they came, by one timer."""
+    """Watches the clients of what takes longer than `seconds`, or up to twice that: one timer looks for those it has seen before."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._unwatched: dict[asyncio.Task[Any], tuple[float, Receive]] = {}
+        self._new: dict[asyncio.Task[Any], Receive] = {}
+        self._seen: dict[asyncio.Task[Any], Receive] = {}
         self._watchers: dict[asyncio.Task[Any], asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     async def required(self, doing: Coroutine[Any, Any, Result], receive: Receive) -> Result:
         """What `doing` gives; it is cancelled, and ClientLeft raised, when the client goes away. The request has been read."""
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this is a coroutine
-        cancelling = task.cancelling()
-        self._unwatched[task] = loop.time() + self._seconds, receive
+        self._new[task] = receive
         if self._timer is None:
-            self._timer = loop.call_later(self._seconds, self._watch_overdue)
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
         try:
             return await doing
         except asyncio.CancelledError:
             watcher = self._watchers.get(task)
-            if watcher is not None and watcher.done() and task.uncancel() <= cancelling:
-                raise ClientLeft from None
-            raise
+            if watcher is None or not watcher.done():
+                raise
+            task.uncancel()
+            raise ClientLeft from None
         finally:
-            self._unwatched.pop(task, None)
-            if (watcher := self._watchers.pop(task, None)) is not None:
-                watcher.cancel()
+            if self._new.pop(task, None) is None:
+                self._forget(task)
 
-    def _watch_overdue(self) -> None:
+    def _look(self) -> None:
         loop, self._timer = asyncio.get_running_loop(), None
-        while self._unwatched:
-            task, (watched_at, receive) = next(iter(self._unwatched.items()))
-            if watched_at > loop.time():
-                self._timer = loop.call_at(watched_at, self._watch_overdue)
-                return
-            del self._unwatched[task]
+        for task, receive in self._seen.items():
             self._watchers[task] = loop.create_task(_cancelled_without_client(task, receive))
+        self._seen, self._new = self._new, {}
+        if self._seen:
+            self._timer = loop.call_later(self._seconds, self._look)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._seen.pop(task, None)
+        if (watcher := self._watchers.pop(task, None)) is not None:
+            watcher.cancel()
 
 
 async def _cancelled_without_client(task: asyncio.Task[Any], receive: Receive) -> None:

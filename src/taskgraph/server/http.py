@@ -37,7 +37,7 @@ HTML = "text/html"
 OPERATION = frozenset({"query", "documentId", "extensions"})
 BODY_SECONDS = 10
 # Hardly any operation takes so long that it is worth a look whether its client still waits.
-UNWATCHED_SECONDS = 0.5
+UNWATCHED_SECONDS = 0.3
 # As nginx counts them; nobody is sent this status.
 CLIENT_LEFT = 499
 ANSWERED_IN = {GRAPHQL_JSON: GRAPHQL_JSON, JSON: JSON, "application/*": JSON, "*/*": JSON, "": JSON}
