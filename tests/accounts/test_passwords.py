@@ -1,13 +1,15 @@
 """How passwords are kept, changed and checked without letting a storm of sign-ins take the server down."""
 
 import asyncio
+import os
+import threading
 import uuid
 from collections.abc import Iterator
 
 import argon2
 import pytest
 
-from taskgraph.accounts.passwords import PasswordHasher, Verdict
+from taskgraph.accounts.passwords import NICE, PasswordHasher, Verdict
 from taskgraph.errors import Busy
 from tests.accounts.asking import (
     RIGHT,
@@ -155,6 +157,13 @@ def hasher() -> Iterator[PasswordHasher]:
     hasher = PasswordHasher(memory_kib=64, passes=1, queue=1)
     yield hasher
     hasher.close()
+
+
+def test_hashing_gives_way_to_requests_where_processors_are_scarce(hasher: PasswordHasher) -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    assert [hasher._threads.submit(niceness).result() for _ in range(2)] == [min(niceness() + NICE, 19)] * 2
 
 
 @pytest.mark.anyio
