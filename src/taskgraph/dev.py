@@ -19,7 +19,7 @@ from taskgraph import demo, serve
 from taskgraph.app import create_app
 from taskgraph.demo import DemoAccount
 from taskgraph.errors import ConfigurationError
-from taskgraph.server import page
+from taskgraph.server import page, trusted_documents
 from taskgraph.settings import Settings
 from taskgraph.storage import embedded, migrate, mongo
 from taskgraph.storage.embedded import Servers
@@ -33,6 +33,7 @@ def run(settings: Settings, *, host: str, port: int, folder: Path, has_demo: boo
     """Returns when told to stop; ConfigurationError, ServerDidNotStart or ChildKeepsDying otherwise, with nothing left running."""
     if has_demo and not settings.is_development:
         raise ConfigurationError("--demo makes accounts with a known password; outside development use --no-demo")
+    trusted_documents.load(settings)  # Before anything is started that would have to be stopped again.
     with serve.bound(host, port) as sock, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_told(_everything(settings, sock, folder=folder, has_demo=has_demo)))
         print("stopped", flush=True)

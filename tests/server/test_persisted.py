@@ -364,17 +364,20 @@ def test_log_mode_runs_everything_and_names_what_is_not_listed(settings: MakeSet
         ('{"%s": "{ __typename }"}' % ("a" * 64), "a" * 64 + " in {file} is not the SHA-256 of its document"),
     ],
 )
-def test_a_bad_list_stops_the_start_with_one_line(tmp_path: Path, held: str | None, said: str) -> None:
+@pytest.mark.parametrize("command", [("serve", "--workers", "2"), ("dev",)], ids=["serve", "dev"])
+def test_a_bad_list_stops_the_start_with_one_line(tmp_path: Path, command: tuple[str, ...], held: str | None, said: str) -> None:
     file = tmp_path / "documents.json"
     if held is not None:
         file.write_text(held)
     done = ran(
-        *("serve", "--port", "0", "--workers", "2"),
+        *command,
+        *("--port", "0"),
         given={"TRUSTED_DOCUMENTS": "enforce", "TRUSTED_DOCUMENTS_FILE": str(file), "MONGO_URL": "mongodb://127.0.0.1:1"},
         folder=tmp_path,
     )
     expected = f"error: TASKGRAPH_TRUSTED_DOCUMENTS_FILE: {said.format(file=repr(str(file)))}"
-    assert (done.returncode, done.stderr.strip().splitlines()) == (1, [expected])
+    assert (done.returncode, done.stdout, done.stderr.strip().splitlines()) == (1, "", [expected])
+    assert not (tmp_path / ".taskgraph").exists()
 
 
 def test_trust_needs_a_list() -> None:
