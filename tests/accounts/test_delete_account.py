@@ -165,7 +165,8 @@ def test_a_wrong_password_removes_nothing(server: Server, someone: Someone) -> N
         payload = done(ada, "deleteAccount", password=WRONG)
     assert problems(payload) == [("BAD_CREDENTIALS", ["input", "password"])]
     assert payload["removed"] is None
-    assert traces_of(server.mongo, ada) == before
+    # The audit log may have grown meanwhile.
+    assert set(traces_of(server.mongo, ada)) >= set(before)
     assert is_signed_in(ada)
 
 
@@ -193,7 +194,8 @@ def test_a_stranger_erases_only_themselves(server: Server, someone: Someone) -> 
     worked(ada)
     before = traces_of(server.mongo, ada)
     assert done(stranger, "deleteAccount", password=RIGHT)["removed"] == {"sessions": 1, "tasks": 0, "events": 0}
-    assert traces_of(server.mongo, ada) == before
+    # The audit log may have grown meanwhile.
+    assert set(traces_of(server.mongo, ada)) >= set(before)
 
 
 def test_erasing_needs_a_viewer(server: Server, anonymous: Person) -> None:

@@ -64,7 +64,6 @@ class Event(Model):
     occurred_at: datetime = Field(key_name="occurredAt")
     caused_by: str | None = Field(default=None, key_name="causedBy")
     origin: ObjectId = ORIGIN
-    trail: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -131,12 +130,16 @@ async def cursor_of(db: Database, event_id: ObjectId) -> EventCursor | None:
         wait_seconds *= 2
 
 
-async def append(db: Database, session: Session, events: Sequence[Event]) -> None:
+async def append(db: Database, session: Session, events: Sequence[Event], trail: Document | None = None) -> None:
     """Writes events in the caller's transaction; their order here is their order in the log."""
-    for collection, documents in inserts(events).items():
+    for collection, documents in inserts(events, trail).items():
         await db[collection].insert_many(documents, session=session)
 
 
-def inserts(events: Sequence[Event]) -> dict[str, list[Document]]:
+def inserts(events: Sequence[Event], trail: Document | None = None) -> dict[str, list[Document]]:
     """What to insert for them, in the transaction of the change and in this order."""
-    return {COLLECTION: [event.model_dump_doc() for event in events]}
+    documents = [event.model_dump_doc() for event in events]
+    if trail is not None:
+        # No member of the model, which would check it for longer than it takes to make.
+        documents[0]["trail"] = trail
+    return {COLLECTION: documents}

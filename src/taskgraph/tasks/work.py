@@ -180,8 +180,7 @@ class Work:
             lost = {"ownerId": self.owner_id, "_id": {"$in": self._lost_edges}}
             await self.db["dependencies"].delete_many(lost, session=self.session)
         if self.events:
-            leave_trail(self._trail, self.events)
-            await event_log.append(self.db, self.session, self.events)
+            await event_log.append(self.db, self.session, self.events, told(self._trail, self.events))
 
     def _updates(self) -> list[UpdateOne]:
         updates = []
@@ -240,11 +239,12 @@ async def perform(
     )
 
 
-def leave_trail(trail: Trail | None, events: Sequence[Event]) -> None:
-    """Lets the first event of a write carry its entry for the audit log."""
-    if trail is not None:
-        trail.kind, trail.targets = TASK, list(dict.fromkeys(event.subject_id for event in events))
-        events[0].trail = trail.told(at=events[0].occurred_at)
+def told(trail: Trail | None, events: Sequence[Event]) -> Document | None:
+    """The entry for the audit log that the first event of a write carries."""
+    if trail is None:
+        return None
+    trail.kind, trail.targets = TASK, list(dict.fromkeys(event.subject_id for event in events))
+    return trail.told(at=events[0].occurred_at)
 
 
 async def _once(

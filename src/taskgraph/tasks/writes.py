@@ -23,7 +23,7 @@ from taskgraph.tasks.history import Point
 from taskgraph.tasks.model import NEVER, RESTORABLE_SECONDS, TaskStatus, title_key
 from taskgraph.tasks.reads import TaskKey
 from taskgraph.tasks.refusals import AssigneeNotFound, Blocked, NoSuchPoint, TaskNotFound, VersionConflict
-from taskgraph.tasks.work import EDGES, OPEN_BLOCKERS, Outcome, Work, Written, leave_trail, perform, replayed, result_of
+from taskgraph.tasks.work import EDGES, OPEN_BLOCKERS, Outcome, Work, Written, perform, replayed, result_of, told
 
 # What a task says; not where it stands, nor whether it is deleted.
 REVERTED = ("title", "description", "status", "priority", "labels", "dueDate", "assigneeId")
@@ -50,8 +50,7 @@ async def _create_alone(commits: Commits, task: Document, key: Key | None) -> Wr
     """Nothing else has to be read or changed, so it is committed together with the creations of others."""
     owner_id, caused_by = task["ownerId"], key.text if key else None
     made = event(TaskAction.CREATED, before={}, after=task, actor_id=owner_id, caused_by=caused_by)
-    leave_trail(commits.trail, [made])
-    inserts = {"tasks": [task], **event_log.inserts([made])}
+    inserts = {"tasks": [task], **event_log.inserts([made], told(commits.trail, [made]))}
     if key is not None:
         if (result := await idempotency.first_result(commits.db, key)) is not None:
             await commits.versions.renew(owner_id)
