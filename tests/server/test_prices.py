@@ -29,6 +29,9 @@ SCHEMA = schema.build()
 PRICES = Prices(SCHEMA)
 Price = Callable[..., int]
 NESTED = "query($n: Int = 100, $m: Int) { tasks(first: $n) { nodes { title subtasks(first: $m) { nodes { id } } } } }"
+FILTERED = """query($f: TaskFilter = {isOverdue: true}, $t: String) {
+  tasks(first: 1, filter: {and: [$f], title: {contains: $t}}) { nodes { id } }
+}"""
 BULK = "mutation($input: BulkCreateTasksInput!) { bulkCreateTasks(input: $input) { results { task { owner { id } } } } }"
 DELETE = "mutation($where: TaskSelector!) { bulkDeleteTasks(input: {where: $where}) { matchedCount } }"
 
@@ -57,7 +60,15 @@ def ada(someone: Someone) -> Person:
         ("{ tasks(first: 7) { totalCount } }", 17),
         ("{ tasks(first: 7) { nodes { owner { id } } edges { node { assignee { id } } } } }", 21),
         ("{ tasks(first: 7) { nodes { subtasks(first: 3) { totalCount nodes { owner { id } } } } } }", 7 * (1 + 3 + 10 + 3)),
-        ('{ searchTasks(query: "a", first: 5) { nodes { id } } }', 10),
+        ('{ searchTasks(query: "a", first: 5) { nodes { id } } }', 20 + 10),
+        ('{ tasks(first: 1, filter: {title: {contains: "a", startsWith: "b"}}) { nodes { id } } }', 1 + 2 * 10),
+        (
+            "{ tasks(first: 1, filter: {status: {in: [TODO, DONE]}, or: [{isBlocked: true}, {}, {not: null}]}) { nodes { id } } }",
+            21,
+        ),
+        ("{ tasks(first: 1, filter: null) { nodes { id } } }", 1),
+        ("{ tasks(first: 3) { nodes { subtasks(first: 2, filter: {isOverdue: true}) { nodes { id } } } } }", 3 + 3 * (10 + 2)),
+        ("{ taskStats(filter: {isOverdue: true}) { total } }", 10 + 10),
         ('{ nodes(ids: ["a", "b", "c"]) { id ... on Task { owner { id } } } }', 6),
         ('{ nodes(ids: "a") { id } }', 1),
         ('{ node(id: "a") { id ... on Task { owner { id } parent { id } } ... on User { name } } }', 3),
@@ -73,6 +84,11 @@ def test_a_price_is_the_sum_of_weights_times_the_sizes_around_them(document: str
     ("document", "variables", "cost"),
     [
         (NESTED, {}, 100 + 100 * 20),
+        (FILTERED, {}, 1 + 10),
+        (FILTERED, {"f": None, "t": "a"}, 1 + 10),
+        (FILTERED, {"f": {"or": [{"title": {"contains": str(each)}} for each in range(7)]}}, 1 + 7 * 10),
+        (FILTERED, {"f": {"labels": {"hasAny": ["a", "b"]}, "dueDate": {"isNull": None}}, "t": "a"}, 1 + 10 + 10),
+        (FILTERED, {"f": "nonsense"}, 1 + 10),
         (NESTED, {"n": 10, "m": 3}, 10 + 30),
         (NESTED, {"n": 10, "m": None}, 10 + 200),
         (NESTED, {"n": 10.0, "m": 1}, 20),
@@ -140,6 +156,13 @@ def test_fragments_that_are_woven_beyond_pricing_are_too_expensive() -> None:
     began = time.perf_counter()
     assert priced(f"query({variables}) {{ tasks {{ nodes {{ ...F0 }} }} }} {levels} fragment F30 on Task {{ id }}") == BEYOND
     assert time.perf_counter() - began < 1
+
+
+def test_a_value_that_is_nested_without_end_is_priced_too() -> None:
+    value: Any = {"isOverdue": True}
+    for _ in range(5_000):
+        value = {"not": value, "and": [value]} if value == {"isOverdue": True} else {"not": value}
+    assert priced("query($f: TaskFilter) { tasks(first: 1, filter: $f) { nodes { id } } }", {"f": value}) == 1 + 2 * 10
 
 
 def test_every_list_of_objects_has_a_size() -> None:

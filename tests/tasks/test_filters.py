@@ -274,6 +274,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"or": [{"includeDeleted": False}]}, "includeDeleted belongs to the top level of a filter."),
     ({"and": [{}] * 101}, "and takes at most 100 values."),
     ({"or": [{}] * 101}, "or takes at most 100 values."),
+    ({"and": [{"or": [{}] * 99}, {"or": [{}] * 98}]}, ""),
+    ({"and": [{"or": [{}] * 99}, {"or": [{}] * 99}]}, "A filter holds at most 200 filters in and, or and not."),
     ({"labels": {"hasAny": LONG}}, "hasAny takes at most 100 values."),
     ({"labels": {"hasAll": LONG}}, "hasAll takes at most 100 values."),
     ({"labels": {"hasNone": LONG}}, "hasNone takes at most 100 values."),

@@ -2,7 +2,8 @@
 
 A field costs its weight, 1 if it gives objects and 0 if it gives values, times its size, 1 unless it has `@listSize`. What stands
 below a list is multiplied by the list's size. A field with a size that gives no list, a connection for instance, hands the size
-down to the lists in it: `nodes` and `edges` are free, because the page that they show is what has been paid for.
+down to the lists in it: `nodes` and `edges` are free, because the page that they show is what has been paid for. An argument with a
+weight adds that for each value in it, however short the page: what is looked through to find one task is paid for as well.
 """
 
 import strawberry
@@ -13,12 +14,13 @@ PAGE_DEFAULT = 20
 
 
 @strawberry.schema_directive(
-    locations=[Location.FIELD_DEFINITION],
+    locations=[Location.FIELD_DEFINITION, Location.ARGUMENT_DEFINITION],
     name="cost",
-    description="What a field costs for each of its items: 1 if it gives objects, 0 if it gives values, unless this says otherwise.",
+    description="What a field costs for each of its items: 1 if it gives objects, 0 if it gives values, unless this says otherwise. "
+    "Of an argument: what each value in it adds, once; a list of values is one.",
 )
 class Cost:
-    """Beside a field."""
+    """Beside a field or an argument."""
 
     weight: int
 
@@ -42,6 +44,10 @@ PAGE = ListSize(assumed_size=PAGE_DEFAULT, slicing_arguments=["first", "last"])
 LINKED_PAGE = ListSize(assumed_size=5, slicing_arguments=["first"])
 # One transaction with its event.
 WRITE = Cost(weight=10)
+# What meets a condition may be the last of all tasks, or none.
+CONDITION = Cost(weight=10)
+# Every word is looked up, and what has it is scored.
+SEARCH = Cost(weight=20)
 # A password is hashed, which keeps a core busy for tens of milliseconds.
 SIGN_IN = Cost(weight=50)
 # A document that is new has to be parsed and validated.

@@ -86,12 +86,14 @@ class Tag:
     size: ListSize | None
     is_list: bool
     is_sign_in: bool = False
+    # The weights of arguments that have one.
+    arguments: Sequence[tuple[str, int]] = ()
 
 
 @dataclass(eq=False, slots=True)
 class Entry:
     """A field of a shape. `size` is a number or the place of one among the values; the field is there when for any of `conditions`
-    all values are 1.
+    all values are 1. `added` is what its arguments cost.
     """
 
     key: str
@@ -99,6 +101,7 @@ class Entry:
     size: "int | Place | None"
     conditions: Sequence[Sequence["Place"]]
     below: "Shape | None"
+    added: "int | Place" = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +237,9 @@ class _Counting:
     def listed(self, shape: Shape, above: str, times: int, handed: int) -> Iterator[FieldPrice]:
         for entry in self.entries(self._dearest(shape, handed)):
             size, path = self._size(entry, handed), f"{above}{entry.key}"
-            if entry.below is not None or entry.tag.weight:
-                yield FieldPrice(path, min(times * size * entry.tag.weight, BEYOND))
+            cost = self._own_cost(entry, size)
+            if entry.below is not None or cost:
+                yield FieldPrice(path, min(times * cost, BEYOND))
             if entry.below is not None:
                 inner, handed_on = self._inner(entry, size)
                 yield from self.listed(entry.below, f"{path}.", times * inner, handed_on)
@@ -247,7 +251,7 @@ class _Counting:
         cost = depth = nodes = 0
         for entry in self.entries(shape):
             size = self._size(entry, handed)
-            cost += size * entry.tag.weight
+            cost += self._own_cost(entry, size)
             below = _Sums(0, 0, 0)
             if entry.below is not None:
                 inner, handed_on = self._inner(entry, size)
@@ -265,6 +269,10 @@ class _Counting:
         for entry in shape.entries:
             if any(all(self._values[place.index] for place in places) for places in entry.conditions):
                 yield entry
+
+    def _own_cost(self, entry: Entry, size: int) -> int:
+        added = entry.added if isinstance(entry.added, int) else self._values[entry.added.index]
+        return size * entry.tag.weight + added
 
     def _size(self, entry: Entry, handed: int) -> int:
         if entry.size is None:
@@ -346,7 +354,7 @@ class _Writing:
         tag = self._prices.tag(kind, node.name.value)
         inner = [each.selection_set for each, _ in found if each.selection_set is not None]
         below = self.shape(get_named_type(kind.fields[node.name.value].type), inner) if inner else None
-        return Entry(key, tag, None if tag.size is None else self._size(node, tag.size), conditions, below)
+        return Entry(key, tag, None if tag.size is None else self._size(node, tag.size), conditions, below, self._added(node, tag))
 
     def _conditions(self, node: Any) -> tuple[Place, ...] | None:
         """The variables of its @skip and @include; None where it is never there."""
@@ -364,6 +372,24 @@ class _Writing:
     def _included(self, directive: str, variable: str) -> Source:
         default = self._defaults.get(variable)
         return lambda variables: int(bool(variables.get(variable, default)) is (directive == "include"))
+
+    def _added(self, node: FieldNode, tag: Tag) -> "int | Place":
+        """The weights of arguments, for each value in them."""
+        given = {argument.name.value: argument.value for argument in node.arguments or ()} if tag.arguments else {}
+        added, varying = 0, list[tuple[int, str]]()
+        for name, weight in tag.arguments:
+            count, variables = _values_in(given[name]) if name in given else (0, [])
+            added += weight * count
+            varying += [(weight, each) for each in variables]
+        if not varying:
+            return added
+        with_defaults = [(weight, each, self._defaults.get(each)) for weight, each in varying]
+        return self._place(
+            f"added {id(node)}",
+            lambda variables: (
+                added + sum(weight * _values_of(variables.get(each, default)) for weight, each, default in with_defaults)
+            ),
+        )
 
     def _size(self, node: FieldNode, size: ListSize) -> "int | Place":
         given = {argument.name.value: argument.value for argument in node.arguments or ()}
@@ -410,6 +436,36 @@ class _Writing:
         return self._places[name]
 
 
+def _values_in(value: ValueNode) -> tuple[int, list[str]]:
+    """How many values are written out in an argument, a list of them being one, and the variables that may hold more."""
+    if isinstance(value, VariableNode):
+        return 0, [value.name.value]
+    if isinstance(value, ListValueNode):
+        inner: list[ValueNode] = [each for each in value.values if isinstance(each, ObjectValueNode | ListValueNode | VariableNode)]
+        if not inner:
+            return 1, []
+    elif isinstance(value, ObjectValueNode):
+        inner = [each.value for each in value.fields]
+    else:
+        return int(not isinstance(value, NullValueNode)), []
+    found = [_values_in(each) for each in inner]
+    return sum(count for count, _ in found), [name for _, names in found for name in names]
+
+
+def _values_of(value: Any) -> int:
+    """The same of a value of JSON, which may be nested deeper than Python calls functions."""
+    count, waiting = 0, [value]
+    while waiting:
+        each = waiting.pop()
+        if type(each) is dict:
+            waiting += each.values()
+        elif type(each) is list and (inner := [item for item in each if type(item) is dict or type(item) is list]):
+            waiting += inner
+        elif each is not None:
+            count += 1
+    return count
+
+
 def _untyped(value: ValueNode) -> Any:
     """As JSON. Of a number that is an id, so many digits as tell that it is large: Python refuses to read thousands."""
     if isinstance(value, IntValueNode):
@@ -445,7 +501,13 @@ def _tag(kind: GraphQLObjectType, name: str) -> Tag:
     inner = definition.type.of_type if isinstance(definition.type, GraphQLNonNull) else definition.type
     weight = next((each.weight for each in directives if isinstance(each, Cost)), int(is_composite_type(get_named_type(inner))))
     size = next((each for each in directives if isinstance(each, ListSize)), None)
-    return Tag(weight, size, is_list=is_list_type(inner), is_sign_in=SIGNS_IN.items() <= declared.metadata.items())
+    arguments = [
+        (argument, each.weight)
+        for argument, described in definition.args.items()
+        for each in described.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].directives
+        if isinstance(each, Cost)
+    ]
+    return Tag(weight, size, is_list_type(inner), SIGNS_IN.items() <= declared.metadata.items(), arguments)
 
 
 def _too_expensive(cost: int, max_cost: int, fields: Sequence[FieldPrice]) -> str:

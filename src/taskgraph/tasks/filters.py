@@ -1,6 +1,7 @@
 """Which tasks and in which order: the input types, and their way inside to criteria and orders."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from taskgraph.tasks.enums import OrderDirection, TaskOrderField, TaskPriority, 
 from taskgraph.tasks.model import TASK
 
 MAX_FILTER_DEPTH = 4
+MAX_FILTERS = 200
 MAX_VALUES = 100
 MAX_TEXT_CHARACTERS = 200
 Value = TypeVar("Value")
@@ -97,7 +99,9 @@ class LabelFilter:
     has_none: list[str] | None = strawberry.field(default=None, description="None of these; at most 100.")
 
 
-@strawberry.input(description="All given conditions hold together; `and`, `or`, `not` nest up to 4 levels.")
+@strawberry.input(
+    description="All given conditions hold together; `and`, `or`, `not` nest up to 4 levels, and hold at most 200 filters in all."
+)
 class TaskFilter:
     """A tree of conditions."""
 
@@ -136,17 +140,20 @@ def criteria_of(given: TaskFilter | None, now: Callable[[], datetime]) -> Criter
     """The criteria a filter stands for at a time; BadUserInput when it is too large, too deep or names ids that are none."""
     if given is None:
         return criteria.PLAIN
-    return Criteria(_condition(given, now, depth=0), include_deleted=bool(given.include_deleted))
+    return Criteria(_condition(given, now, itertools.count(1), depth=0), include_deleted=bool(given.include_deleted))
 
 
-def _condition(given: TaskFilter, now: Callable[[], datetime], *, depth: int) -> Document:
+def _condition(given: TaskFilter, now: Callable[[], datetime], numbers: Iterator[int], *, depth: int) -> Document:
     if depth > MAX_FILTER_DEPTH:
         raise BadUserInput(f"and, or and not nest at most {MAX_FILTER_DEPTH} levels deep.")
+    # MongoDB tries each of them on each task: 9,000, a hundred times a hundred, took as long as it was given.
+    if next(numbers) > MAX_FILTERS:
+        raise BadUserInput(f"A filter holds at most {MAX_FILTERS} filters in and, or and not.")
     if depth > 0 and given.include_deleted is not None:
         raise BadUserInput("includeDeleted belongs to the top level of a filter.")
 
     def inner(nested: TaskFilter) -> Document:
-        return _condition(nested, now, depth=depth + 1)
+        return _condition(nested, now, numbers, depth=depth + 1)
 
     return all_of(
         [

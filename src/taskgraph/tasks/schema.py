@@ -7,7 +7,7 @@ from bson import ObjectId
 
 from taskgraph.context import Context, Info
 from taskgraph.errors import BadUserInput
-from taskgraph.server.cost import FORWARD_PAGE, FREE, PAGE, WRITE, Cost
+from taskgraph.server.cost import FORWARD_PAGE, FREE, PAGE, SEARCH, WRITE, Cost
 from taskgraph.server.fields import REPEATABLE
 from taskgraph.server.payloads import INPUT, MutationPayload, refusals_as_errors
 from taskgraph.server.relay import parse_id_of
@@ -136,7 +136,7 @@ class Query:
     async def search_tasks(
         self,
         info: Info,
-        query: Annotated[str, strawberry.argument(description="1 to 200 characters.")],
+        query: Annotated[str, strawberry.argument(description="1 to 200 characters.", directives=[SEARCH])],
         filter: Filter = None,
         first: First = None,
         after: After = None,

@@ -12,7 +12,7 @@ from taskgraph.accounts import reads as accounts
 from taskgraph.accounts.schema import USER, User
 from taskgraph.context import Info, Viewer
 from taskgraph.errors import Unauthenticated
-from taskgraph.server.cost import FORWARD_PAGE, FREE, LINKED_PAGE, PAGE, Cost
+from taskgraph.server.cost import CONDITION, FORWARD_PAGE, FREE, LINKED_PAGE, PAGE, Cost
 from taskgraph.server.enums import described
 from taskgraph.server.fields import Reading, batched, derived, stored, wrapped
 from taskgraph.server.relay import Node, PageInfo, global_id
@@ -44,7 +44,10 @@ Before = Annotated[str | None, strawberry.argument(description="Only what comes 
 LinkedFirst = Annotated[int | None, strawberry.argument(description="How many from the start: 1 to 100; 20 when left out.")]
 LinkedAfter = Annotated[str | None, strawberry.argument(description="Only what comes after this cursor of such a list.")]
 OpenOnly = Annotated[bool | None, strawberry.argument(description="Only those that are TODO or IN_PROGRESS.")]
-Filter = Annotated[TaskFilter | None, strawberry.argument(description="Which tasks; all that are not deleted when left out.")]
+Filter = Annotated[
+    TaskFilter | None,
+    strawberry.argument(description="Which tasks; all that are not deleted when left out.", directives=[CONDITION]),
+]
 OrderBy = Annotated[TaskOrder | None, strawberry.argument(description="In which order; newest first when left out.")]
 
 
