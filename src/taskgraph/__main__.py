@@ -6,6 +6,7 @@ A command's docstring is its --help. What is expected to go wrong ends in one li
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -32,11 +33,29 @@ MISUSED = 2
 
 app = typer.Typer(
     name="taskgraph",
-    help="A self-hosted GraphQL API server for task management.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(*, is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"taskgraph {metadata.version('taskgraph')}")
+        raise typer.Exit
+
+
+@app.callback()
+def taskgraph(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=lambda value: _show_version(is_asked=value), is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """A self-hosted GraphQL API server for task management."""
+
+
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")]
 

@@ -17,11 +17,15 @@ import { SharedHeaders } from "./shared-headers.jsx";
 import taskEvents from "./task-events.graphql?raw";
 import tasks from "./tasks.graphql?raw";
 
+const signedInHeaders = headersFromAddress();
+// It begins by saying how to sign in.
+const firstTab = signedInHeaders ? tasks.replace(/^(#.*\n)+\n/, "") : tasks;
+
 createRoot(document.getElementById("graphiql")).render(
   <GraphiQL
     fetcher={fetcher}
-    defaultTabs={[tasks, createTask, taskEvents].map((query) => ({ query }))}
-    defaultHeaders={headersFromAddress()}
+    defaultTabs={[firstTab, createTask, taskEvents].map((query) => ({ query }))}
+    defaultHeaders={signedInHeaders}
     defaultEditorToolsVisibility="headers"
     shouldPersistHeaders={false}
     // No history: it keeps the headers, and with them the access token, in the browser's storage.
