@@ -55,6 +55,7 @@ ORDER = {
             "relay",
             "payloads",
             "limits",
+            "one_of",
             "plan",
             "source",
             "leaves",

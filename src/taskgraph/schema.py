@@ -6,6 +6,7 @@ from functools import cache
 from typing import Annotated
 
 import strawberry
+from graphql import GraphQLInputObjectType
 
 from taskgraph.accounts import audit, audit_schema, sessions
 from taskgraph.accounts import reads as account_reads
@@ -76,13 +77,18 @@ class Subscription(event_schema.Subscription):
 @cache
 def build() -> strawberry.Schema:
     """The schema; made once per process, as it never changes."""
-    return strawberry.Schema(
+    made = strawberry.Schema(
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
         types=[GenericError, VersionConflict, DependencyCycle],
         config=scalars.configuration(),
     )
+    for kind in made._schema.type_map.values():  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema it has built
+        if isinstance(kind, GraphQLInputObjectType):
+            # Strawberry only marks them for itself; its own rule fails at variables that are unknown, or in fragments that come first.
+            kind.is_one_of = bool(kind.extensions["strawberry-definition"].is_one_of)
+    return made
 
 
 def sdl() -> str:

@@ -570,6 +570,40 @@ def test_a_number_of_5000_digits_is_an_id_of_nothing(someone: Someone, document:
     assert someone().ask(document.replace("DIGITS", "9" * 5_000)) == {"data": {"nodes": [None]}}
 
 
+AS_OF = "fragment F on Query { task(id: $id) { asOf(at: {version: $v}) { title } } }"
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("{ task(id: 1) { asOf(at: {version: $v}) { title } } }", "Variable '$v' is not defined."),
+        (
+            "query($v: Int) { task(id: 1) { asOf(at: {version: $v}) { title } } }",
+            "Variable '$v' must be non-nullable to be used for OneOf Input Object 'TaskPoint'.",
+        ),
+        (
+            "{ task(id: 1) { asOf(at: {version: null}) { title } } }",
+            "exactly one field must be specified, and the value for that field must be non-null.",
+        ),
+        ("{ task(id: 1) { asOf(at: {}) { title } } }", "exactly one field must be specified"),
+        (f"{AS_OF} query($id: ID!) {{ ...F }}", "Variable '$v' is not defined."),
+    ],
+)
+def test_one_of_several_members_must_be_given(anonymous: Person, document: str, message: str) -> None:
+    answer = anonymous.post(document)
+    assert codes(answer) == ["GRAPHQL_VALIDATION_FAILED"] * len(codes(answer))
+    assert message in answer.text
+
+
+@pytest.mark.parametrize(
+    "document", [f"{AS_OF} query($id: ID!, $v: Int!) {{ ...F }}", f"query($id: ID!, $v: Int!) {{ ...F }} {AS_OF}"]
+)
+def test_a_fragment_may_come_before_the_operation_that_defines_its_variables(someone: Someone, document: str) -> None:
+    ada = someone()
+    made = ada.ask('mutation { createTask(input: {title: "a"}) { task { id } } }')["data"]["createTask"]["task"]["id"]
+    assert ada.ask(document, {"id": made, "v": 1}) == {"data": {"task": {"asOf": {"title": "a"}}}}
+
+
 def test_unknown_names_in_a_variable_hold_nobody_up(anonymous: Person) -> None:
     """Each is an error that quotes all of them: 10,000 took 12 s."""
     unknown: dict[str, Any] = {f"k{number}": 1 for number in range(9_000)}

@@ -23,11 +23,11 @@ from graphql import (
     validate,
 )
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
-from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from taskgraph.errors import Busy, RequestError
 from taskgraph.server import limits
 from taskgraph.server.limits import DocumentLimits
+from taskgraph.server.one_of import OneOfVariables
 from taskgraph.server.plans import Compiled, compiled
 from taskgraph.server.prices import Prices
 from taskgraph.server.two_part_cache import TwoPartCache
@@ -91,7 +91,7 @@ class Documents:
         self.hides_suggestions = not has_introspection
         closed = () if has_introspection else (NoSchemaIntrospectionCustomRule,)
         specified = (limits.BOUNDED.get(rule, rule) for rule in specified_rules)
-        self._unlimited = (*specified, MaybeNullValidationRule, OneOfInputValidationRule, *closed)
+        self._unlimited = (*specified, MaybeNullValidationRule, OneOfVariables, *closed)
         self._rules = (*self._unlimited, limits.rule(document_limits))
         self._good = TwoPartCache[str, Prepared](GOOD_BYTES)
         self._failed = TwoPartCache[str, DocumentRefused](FAILED_BYTES)
