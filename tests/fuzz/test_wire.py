@@ -101,7 +101,7 @@ def statuses(site: Site, sent: bytes, *, count: int = 1) -> tuple[list[int], byt
         (get(b"/graphql?" + b"a=1&" * 2_000 + b"query={__typename}"), 200),
         (get(b"/graphql?query={__typename}", method=b"TRACE"), 405),
         (get(b"/graphiql/assets/..%2f..%2f..%2fetc%2fpasswd"), 404),
-        (get(b"/" + b"a" * 100_000), 400),
+        (get(b"/" + b"a" * 100_000), 431),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 100, 400),
         (b"GET /livez HTTP/1.1\nHost: x\n\n", 400),

@@ -217,7 +217,8 @@ def test_an_error_does_not_return_all_that_it_quotes(refused_with: Refuse) -> No
     assert refused_with(f"{{ {name} }}") == [(VALIDATION, f"Cannot query field '{'x' * 480}…")]
     members = " ".join(f"a{number}: 1" for number in range(500))
     errors = refused_with(f"{{ tasks(filter: {{{members}}}) {{ totalCount }} }}")
-    assert [(code, len(message)) for code, message in errors] == [(VALIDATION, 501)] * 3
+    assert {code for code, _ in errors} == {VALIDATION}
+    assert max(len(message) for _, message in errors) <= 501
 
 
 @pytest.fixture

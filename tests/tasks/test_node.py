@@ -22,32 +22,38 @@ def node(person: Person, id: str) -> Any:
     return data(person, NODE, {"id": id})["node"]
 
 
+def entry_id(person: Person) -> str:
+    found: str = data(person, "{ auditLog(first: 1) { nodes { id } } }")["auditLog"]["nodes"][0]["id"]
+    return found
+
+
 def session_id(person: Person) -> str:
     found: str = data(person, "{ sessions { id } }")["sessions"][0]["id"]
     return found
 
 
 def test_every_type_of_ones_own_is_found(ada: Person) -> None:
-    task, session = create(ada, "Mine"), session_id(ada)
+    task, session, entry = create(ada, "Mine"), session_id(ada), entry_id(ada)
     assert node(ada, task["id"]) == {"__typename": "Task", "id": task["id"], "title": "Mine"}
     assert node(ada, ada.id) == {"__typename": "User", "id": ada.id, "email": ada.email}
     assert node(ada, session) == {"__typename": "Session", "id": session, "isCurrent": True}
+    assert node(ada, entry) == {"__typename": "AuditEntry", "id": entry}
 
 
 def test_every_type_of_the_schema_is_tried_here(ada: Person) -> None:
     types = data(ada, '{ __type(name: "Node") { possibleTypes { name } } }')["__type"]["possibleTypes"]
     # A TaskEvent belongs to the log and has its position only there; it is found again by reading the log.
-    assert sorted(each["name"] for each in types) == ["Session", "Task", "TaskEvent", "User"]
+    assert sorted(each["name"] for each in types) == ["AuditEntry", "Session", "Task", "TaskEvent", "User"]
 
 
 def test_nothing_of_a_stranger_is_found(ada: Person, someone: Someone) -> None:
     stranger = someone()
-    theirs = [create(stranger)["id"], stranger.id, session_id(stranger)]
+    theirs = [create(stranger)["id"], stranger.id, session_id(stranger), entry_id(stranger)]
     # The owner in an id is a hint for the database, not a permission.
     forged = global_id("T", oid(theirs[0]), oid(ada.id))
     for each in [*theirs, forged]:
         assert (each, node(ada, each)) == (each, None)
-    assert data(ada, NODES, {"ids": [*theirs, forged]})["nodes"] == [None] * 4
+    assert data(ada, NODES, {"ids": [*theirs, forged]})["nodes"] == [None] * 5
     assert read(ada, {"id": theirs[0]}) is None
     assert read(ada, {"id": forged}) is None
 

@@ -19,8 +19,6 @@ SEND_SECONDS = 30
 HEADERS = {
     "cache-control": "no-store",
     "content-disposition": 'attachment; filename="taskgraph-account.json"',
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
 }
 
 

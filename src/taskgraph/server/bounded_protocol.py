@@ -102,6 +102,8 @@ class BoundedProtocol(OneWriteProtocol):
             raise HeadTooLarge
         self._head_bytes = 0
         super().on_headers_complete()
+        # Another list by now, for what may come behind the body.
+        self._complete_headers = self.headers
 
     def handle_websocket_upgrade(self) -> None:
         """From here on the other protocol's connection."""

@@ -14,14 +14,13 @@ import structlog
 from graphql import ExecutionResult, GraphQLError, MiddlewareManager, OperationType, create_source_event_stream, execute
 
 from taskgraph.errors import Busy, RequestError
-from taskgraph.server.documents import Prepared, is_query
+from taskgraph.server.documents import MESSAGE_CHARACTERS, Prepared, is_query
 from taskgraph.server.plans import Plans, remembering
 from taskgraph.server.prices import Charge
 from taskgraph.storage import mongo
 
 RETRY_AFTER_SECONDS = 5
 MAX_VARIABLE_ERRORS = 5
-MESSAGE_CHARACTERS = 500
 NOTHING = Charge(0, 0, 0)
 # graphql-core quotes what does not fit, whole inputs included: a password beside a misspelled member would end up in error trackers.
 QUOTED = re.compile(r"(cannot represent [\w -]*value): .*|, found: .*", re.DOTALL)
