@@ -28,12 +28,15 @@ def environ(given: Mapping[str, str]) -> dict[str, str]:
     return inherited | {"PYTHONUNBUFFERED": "1"} | {f"TASKGRAPH_{name}": value for name, value in given.items()}
 
 
-def ran(*arguments: str, given: Mapping[str, str] | None = None, folder: Path) -> subprocess.CompletedProcess[str]:
+def ran(
+    *arguments: str, given: Mapping[str, str] | None = None, folder: Path, stdin: str | None = None
+) -> subprocess.CompletedProcess[str]:
     """One `taskgraph` command, run to its end in `folder`."""
     return subprocess.run(
         [sys.executable, "-m", "taskgraph", *arguments],
         cwd=folder,
         env=environ(given or {}),
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=START_SECONDS,

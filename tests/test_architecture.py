@@ -121,7 +121,7 @@ ORDER = {
     "schema": (),
     "demo": (),
     "seed": (),
-    "formats": (),
+    "formats": ("record", "fields", "taskwarrior", "github_issues", "table", "files"),
     "takeout": (),
     "transfer": (),
     "app": (),

@@ -23,7 +23,7 @@ COMMANDS = {
     "migrate": {"--status"},
     "schema": {"--check"},
     "seed": {"--users", "--tasks-per-user", "--tokens", "--password"},
-    "import": {"--email", "--format"},
+    "import": {"--email", "--format", "--source"},
     "export": {"--email", "--format"},
     "export-account": {"--email", "--output"},
     "doctor": set(),

@@ -21,7 +21,7 @@ from taskgraph import schema as api
 from taskgraph import seed as synthetic
 from taskgraph import serve as serving
 from taskgraph.errors import TaskgraphError
-from taskgraph.formats import Format
+from taskgraph.formats.record import Format
 from taskgraph.settings import Settings, load
 from taskgraph.storage import migrate as migrations
 from taskgraph.storage import mongo
@@ -132,9 +132,12 @@ def seed(
 
 @app.command(name="import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What to import.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What to import; - reads standard input.")],
     email: Annotated[str, typer.Option(help="Whose tasks they become.")],
     format: Annotated[Format | None, typer.Option(help="Whose file it is; guessed when left out.")] = None,
+    source: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which list its ids belong to; the name of the file when left out.")
+    ] = None,
 ) -> None:
     """Import tasks: Taskwarrior's export, the JSON of `gh issue list`, or CSV with a header.
 
@@ -142,7 +145,7 @@ def import_(
     """
 
     async def take_in(db: Database, _settings: Settings) -> None:
-        await transfer.take_in(db, file=file, email=email, of=format)
+        await transfer.take_in(db, file=file, email=email, of=format, source=source)
 
     asyncio.run(_with_database(take_in))
 
