@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import random
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +23,7 @@ from tests.conftest import Server, Someone
 from tests.people import Person
 from tests.processes import ran
 from tests.tasks.documents import events_of, nothing_written, oid, tasks_of
-from tests.tasks.operations import create, data, delete, done, update
+from tests.tasks.operations import bulk, create, data, delete, done, update
 
 UUID = "6e3b3f1e-1a3b-4c0f-9c7e-2f3c8f6a1b01"
 # As `task export` prints it.
@@ -95,6 +96,11 @@ def stored(person: Person) -> dict[str, Any]:
         title, parent, blockers = each.pop("title"), each.pop("parent"), [one["title"] for one in each.pop("blockedBy")["nodes"]]
         shown[title] = each | {"parent": parent and parent["title"], "blockers": blockers}
     return shown
+
+
+def carried(person: Person, form: str) -> dict[str, Any]:
+    """The tasks by title, as far as the format tells of them."""
+    return {title: {name: each[name] for name in CARRIED[form]} for title, each in stored(person).items()}
 
 
 def test_taskwarriors_export_becomes_tasks(server: Server, ada: Person, command: Command, tmp_path: Path) -> None:
@@ -213,10 +219,39 @@ def test_what_is_exported_can_be_imported_by_another(
     ended = command("import", "file", email=grace.email)
     assert (ended.returncode, ended.stdout) == (0, "imported 5, there already 0, skipped 0, refused 0 of 5 tasks\n"), ended.stderr
 
-    def comparable(person: Person) -> dict[str, Any]:
-        return {title: {name: each[name] for name in CARRIED[form]} for title, each in stored(person).items()}
+    assert carried(grace, form) == carried(ada, form)
 
-    assert comparable(grace) == comparable(ada)
+
+@pytest.mark.parametrize("form", CARRIED)
+def test_any_tasks_are_exported_and_imported_as_they_are(ada: Person, command: Command, someone: Someone, form: str) -> None:
+    chance = random.Random(form)
+    letters = "aé☃𝄞 ,;\"'\\\n\r\t=:priority"
+
+    def words(most: int) -> str:
+        return "".join(chance.choices(letters, k=chance.randint(1, most)))
+
+    def drafted(number: int) -> dict[str, Any]:
+        others = [{"ref": str(each)} for each in chance.sample(range(number), min(number, chance.randint(0, 2)))]
+        return {
+            "ref": str(number),
+            "title": f"{number} {words(20)}",
+            "description": words(60),
+            "status": chance.choice(["TODO", "IN_PROGRESS", "DONE", "CANCELED"]),
+            "priority": chance.choice(["LOW", "MEDIUM", "HIGH", "URGENT"]),
+            "labels": [f"{each}{words(9)}" for each in range(chance.randint(0, 3))],
+            "dueDate": chance.choice([None, f"{chance.randint(1, 9998):04}-02-03T04:05:06Z"]),
+            "parent": others[0] if others and chance.random() < 0.5 else None,
+            "blockedBy": others,
+        }
+
+    payload = bulk(ada, "bulkCreateTasks", {"tasks": [drafted(number) for number in range(80)], "mode": "BEST_EFFORT"})
+    made = sum(each["task"] is not None for each in payload["results"])
+    assert made > 20
+    assert command("export", "file", "--format", form).stdout == f"exported {made} tasks\n"
+    grace = someone()
+    ended = command("import", "file", email=grace.email)
+    assert (ended.stderr, ended.stdout) == ("", summary(made, 0, made) + "\n")
+    assert carried(grace, form) == carried(ada, form)
 
 
 @pytest.mark.parametrize("form", CARRIED)
@@ -360,6 +395,29 @@ def test_who_waits_for_what_was_refused_is_refused_too(ada: Person, command: Com
         'refused  line 4 ("Waits"): its blocker "2" was refused',
     ]
     assert list(stored(ada)) == ["Fine"]
+
+
+def test_attributes_of_ours_count_while_taskwarriors_say_the_same(ada: Person, command: Command, tmp_path: Path) -> None:
+    given = {"taskgraphstatus": "CANCELED", "taskgraphpriority": "URGENT"}
+    entries = [
+        {"uuid": UUID, "description": "Both", "status": "completed", "priority": "H"} | given,
+        {"uuid": UUID[:-1] + "9", "description": "None", "status": "pending", "priority": "L"} | given,
+    ]
+    imported(command, tmp_path, "file", json.dumps(entries))
+    found = {title: (each["status"], each["priority"]) for title, each in stored(ada).items()}
+    assert found == {"Both": ("CANCELED", "URGENT"), "None": ("TODO", "LOW")}
+
+
+def test_labels_of_issues_tell_priority_and_progress_once(ada: Person, command: Command, tmp_path: Path) -> None:
+    labels = [{"name": name} for name in ("Status: In Progress", "bug", "Priority:High", "priority: low")]
+    imported(
+        command,
+        tmp_path,
+        "file",
+        json.dumps([issue(1, "Open", labels=labels), issue(2, "Shut", labels=labels) | {"state": "closed"}]),
+    )
+    found = {title: (each["status"], each["priority"], each["labels"]) for title, each in stored(ada).items()}
+    assert found == {"Open": ("IN_PROGRESS", "HIGH", ["bug", "priority: low"]), "Shut": ("DONE", "HIGH", ["bug", "priority: low"])}
 
 
 @pytest.mark.parametrize("separator", [";", "\t", ","])

@@ -7,6 +7,7 @@ grown meanwhile, and is left alone.
 
 import hashlib
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -44,9 +45,10 @@ class AnotherSource(TaskgraphError):
     """An id of the file is there already, but for something else; nothing was written."""
 
     def __init__(self, place: str, name: str, source: str) -> None:
+        quoted = shlex.quote(source)
         super().__init__(
-            f"nothing was imported: the id {shown(name)} ({place}) came with another title from another file of the source {shown(source)}, or "
-            f"from this one before it changed. Say --source {source} if it is the same list, and another name if it is another"
+            f"nothing was imported: the id {shown(name)} ({place}) came before with another title or date, from another file of the source "
+            f"{shown(source)} or from this one before it changed. Say --source {quoted} if it is the same list, and another name if it is another"
         )
 
 
@@ -69,9 +71,8 @@ class _Import:
 
     def id_of(self, record: Record) -> ObjectId:
         """Of a task that is imported."""
-        told = (
-            [str(self.owner_id), record.id] if record.mark is None else [str(self.owner_id), self.of.value, self.source, record.id]
-        )
+        scope = [] if record.mark is None else [self.of.value, self.source]
+        told = [str(self.owner_id), *scope, record.id]
         name, mark = (hashlib.sha256(json.dumps(each).encode()).digest() for each in (told, record.mark))
         return ObjectId(name[:NAME_BYTES] + mark[: 12 - NAME_BYTES])
 
@@ -89,9 +90,8 @@ async def take_in(db: Database, *, file: Path, email: str, of: Format | None, so
     contents = read(_text_of(file), of)
     work = _Import(owner_id, contents.of, source or file.stem)
     _sort_out(work, contents)
-    await _find_known(db, work, is_same_source=source is not None)
-    new = [name for name in _in_order(work.records) if name not in work.known]
-    await _make(db, work, new)
+    await _find_known(db, work, is_same_source=bool(source))
+    await _make(db, work, [name for name in _in_order(work.records) if name not in work.known])
     _report(work, contents)
 
 

@@ -49,11 +49,11 @@ def written(records: Iterable[Record]) -> str:
 
 
 def _separator(text: str) -> str | None:
-    """The one by which the header has a title and most of the columns."""
+    """The one by which the header has a title and most columns."""
     line = re.split(r"[\r\n]", text.lstrip("\r\n "), maxsplit=1)[0][:10_000]
-    names = {each: {_plain(name) for name in next(csv.reader([line], delimiter=each), [])} for each in SEPARATORS}
+    names = {each: [_plain(name) for name in next(csv.reader([line], delimiter=each), [])] for each in SEPARATORS}
     fitting = [each for each in SEPARATORS if "title" in names[each]]
-    return max(fitting, key=lambda each: len(names[each].intersection(COLUMNS)), default=None)
+    return max(fitting, key=lambda each: len(names[each]), default=None)
 
 
 def _rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
