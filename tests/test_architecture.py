@@ -62,6 +62,8 @@ ORDER = {
             "variables",
             "arguments",
             "compiler",
+            "price_tags",
+            "price_shapes",
             "prices",
             "plans",
             "two_part_cache",

@@ -57,11 +57,13 @@ class WholeAnswer:
     __slots__ = ("_cycle",)
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
+        self._cycle: RequestResponseCycle | None = cycle
 
     def write(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
-        """False where it is for uvicorn to write the answer; then nothing has been written."""
-        cycle = self._cycle
+        """False where it is for uvicorn to write the answer; then nothing has been written. To be called once."""
+        # The cycle has the scope in which this stands: both would wait for the garbage collector, with all that the request was.
+        cycle, self._cycle = self._cycle, None
+        assert cycle is not None  # noqa: S101 - see above
         is_usual = cycle.keep_alive and not (cycle.response_started or cycle.disconnected or cycle.waiting_for_100_continue)
         if not is_usual or cycle.flow.write_paused or cycle.scope["method"] == "HEAD":
             return False
