@@ -131,7 +131,7 @@ def test_every_broken_limit_is_listed(server: Server, ada: Person) -> None:
 
 def test_a_flood_of_labels_is_not_answered_by_a_flood_of_errors(server: Server, ada: Person) -> None:
     with nothing_written(server.mongo):
-        refused = mutate(ada, "createTask", {"title": "Fine", "labels": [""] * 20_000})
+        refused = mutate(ada, "createTask", {"title": "Fine", "labels": [""] * 1_000})
     assert len(problems(refused)) <= 21
 
 
