@@ -2,7 +2,7 @@
 
 import json
 import time
-from asyncio import CancelledError, Event
+from asyncio import CancelledError, Event, sleep
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -31,6 +31,10 @@ CREATE = "mutation($title: String!) { createTask(input: {title: $title}) { task 
 EVENTS = "subscription { taskEvents { ... on TaskEvent { task { title } actor { name } } } }"
 CHECKPOINT: dict[str, Any] = {"data": {"taskEvents": {}}}
 LOGIN = "mutation($email: String!, $password: String!) { login(input: {email: $email, password: $password}) { accessToken } }"
+CHANGE = (
+    "mutation($current: String!, $new: String!) "
+    "{ changePassword(input: {currentPassword: $current, newPassword: $new}) { errors { code } } }"
+)
 LOGOUT = "mutation { logout { errors { code } } }"
 RENAME = "mutation($name: String!) { updateProfile(input: {name: $name}) { viewer { name } } }"
 # The session's end reaches another process within milliseconds; the promise is a second.
@@ -415,6 +419,36 @@ def test_a_completed_query_is_stopped(socket: Socket, monkeypatch: pytest.Monkey
     socket.send("complete", id="1")
     assert eventually(lambda: happened == ["started", "stopped"])
     socket.expect_nothing_before_a_pong()
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_mutation_is_finished_although_its_client_completes_it_or_leaves(
+    server: Server, someone: Someone, monkeypatch: pytest.MonkeyPatch, *, leaves: bool
+) -> None:
+    """Otherwise the password could be another one already, and the sessions of who knew the old one still alive."""
+    person = someone()
+    other = person.ask(LOGIN, {"email": person.email, "password": PASSWORD})["data"]["login"]["accessToken"]
+    steps: list[str] = []
+    end_other_sessions = sessions.end_other_sessions
+
+    async def slowly(*given: Any, **named: Any) -> int:
+        steps.append("password changed")
+        await sleep(0.2)
+        return await end_other_sessions(*given, **named)
+
+    monkeypatch.setattr(sessions, "end_other_sessions", slowly)
+
+    def is_over() -> bool:
+        answer = httpx.post(person.graphql_url, json={"query": TYPENAME}, headers={"authorization": f"Bearer {other}"})
+        return answer.status_code == 401
+
+    with connected(server.ws_url, person.token) as socket:
+        socket.subscribe(CHANGE, {"current": PASSWORD, "new": "another one altogether"})
+        assert eventually(lambda: bool(steps))
+        if not leaves:
+            socket.send("complete", id="1")
+            assert eventually(is_over)
+    assert eventually(is_over)
 
 
 def test_completing_what_is_not_running_changes_nothing(socket: Socket) -> None:

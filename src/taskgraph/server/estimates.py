@@ -36,17 +36,19 @@ class Estimates:
         self._turn = asyncio.Lock()
 
     async def estimate(self, text: str, name: str | None, variables: Mapping[str, Any]) -> Estimated:
-        """A new document takes milliseconds of the processor, so between two of them others have their turn."""
+        """A new document takes milliseconds of the processor, so between two of them others have their turn. Busy."""
         async with self._turn:
             await asyncio.sleep(0)
-            return self._estimate(text, name, variables)
+            try:
+                prepared = await self._documents.prepare_aside(text)
+            except DocumentRefused as refused:
+                unlimited = await asyncio.to_thread(self._documents.without_limits, text)
+                return self._estimated(unlimited, bounded(refused.errors[0].message), name, variables)
+            return self._estimated(prepared, None, name, variables)
 
-    def _estimate(self, text: str, name: str | None, variables: Mapping[str, Any]) -> Estimated:
-        prepared: Prepared | None
-        try:
-            prepared, reason = self._documents.prepare(text), None
-        except DocumentRefused as refused:
-            prepared, reason = self._documents.without_limits(text), bounded(refused.errors[0].message)
+    def _estimated(
+        self, prepared: Prepared | None, reason: str | None, name: str | None, variables: Mapping[str, Any]
+    ) -> Estimated:
         if prepared is None:
             return Estimated(NOTHING, reason)
         try:

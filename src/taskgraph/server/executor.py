@@ -1,5 +1,6 @@
 """Runs prepared operations and shows their errors: what the caller can do something about, and nothing of our inside."""
 
+import asyncio
 import re
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -15,6 +16,7 @@ from graphql import ExecutionResult, GraphQLError, MiddlewareManager, OperationT
 
 from taskgraph.errors import Busy, RequestError
 from taskgraph.server.documents import MESSAGE_CHARACTERS, Prepared, is_query
+from taskgraph.server.gate import OperationContext
 from taskgraph.server.plans import Plans, remembering
 from taskgraph.server.prices import Charge
 from taskgraph.storage import mongo
@@ -84,8 +86,10 @@ class Executor:
         self._executor_class = schema.execution_context_class
         self._plans = plans
         self._hide_suggestions = not has_introspection
+        # The event loop itself holds tasks weakly.
+        self._finishing: set[asyncio.Task[Answer]] = set()
 
-    async def run(self, operation: Operation, context: object, *, source: object = None) -> Answer:
+    async def run(self, operation: Operation, context: OperationContext, *, source: object = None) -> Answer:
         """One query or mutation, or one message of a subscription, which is then the `source`.
 
         What reads has mongo.READ_SECONDS, then it is BUSY; a mutation bounds its own transactions.
@@ -108,9 +112,16 @@ class Executor:
                 middleware=MiddlewareManager(remembering(roots)) if roots else None,
                 **self._options(operation),
             )
-            return _answer(await result if isawaitable(result) else result, operation.charge.cost)
+            return _answer(await result if isawaitable(result) else result, operation.charge.cost, context)
 
-    async def stream(self, operation: Operation, context: object) -> "AsyncGenerator[Any] | Answer":
+    async def finish(self, operation: Operation, context: OperationContext) -> Answer:
+        """The same for who may be cancelled meanwhile: the operation goes on to its end."""
+        task = asyncio.create_task(self.run(operation, context))
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+        return await asyncio.shield(task)
+
+    async def stream(self, operation: Operation, context: OperationContext) -> "AsyncGenerator[Any] | Answer":
         """The messages of a subscription, each still to be `run`; an answer with errors when it cannot begin."""
         executor = self._executor_class.build(
             self._schema,
@@ -120,12 +131,12 @@ class Executor:
             **self._options(operation),
         )
         if isinstance(executor, list):
-            return _answer(ExecutionResult(None, executor), operation.charge.cost)
+            return _answer(ExecutionResult(None, executor), operation.charge.cost, context)
         stream = create_source_event_stream(executor)
         stream = await stream if isawaitable(stream) else stream
-        return (
-            _answer(stream, operation.charge.cost) if isinstance(stream, ExecutionResult) else cast("AsyncGenerator[Any]", stream)
-        )
+        if isinstance(stream, ExecutionResult):
+            return _answer(stream, operation.charge.cost, context)
+        return cast("AsyncGenerator[Any]", stream)
 
     def _options(self, operation: Operation) -> dict[str, Any]:
         return {
@@ -160,14 +171,14 @@ def refused_document(code: str, errors: Sequence[GraphQLError]) -> Answer:
     return Answer(None, [_with_code(error, code) for error in errors], was_run=False)
 
 
-def _answer(result: ExecutionResult, cost: int) -> Answer:
-    errors = [_shown(error) for error in result.errors or ()]
+def _answer(result: ExecutionResult, cost: int, context: OperationContext) -> Answer:
+    errors = [_shown(error, context) for error in result.errors or ()]
     # graphql-core found the variables not to fit before it ran anything.
     was_run = result.data is not None or any("path" in error for error in errors)
     return Answer(result.data, errors, was_run=was_run, cost=cost)
 
 
-def _shown(error: GraphQLError) -> dict[str, Any]:
+def _shown(error: GraphQLError, context: OperationContext | None = None) -> dict[str, Any]:
     """An error for the caller. Expected ones keep their sentence; a bug is logged under an id, and only the id is shown."""
     original = _original(error)
     if original is None:
@@ -179,7 +190,8 @@ def _shown(error: GraphQLError) -> dict[str, Any]:
     if isinstance(original, RequestError):
         # graphql-core's message is the same, or says in front of it which variable is meant.
         return _refused(error, original, error.message)
-    request_id = uuid.uuid4().hex
+    # The same as in the audit log, where the operation had begun.
+    request_id = uuid.uuid4().hex if context is None else context.request_id
     log.error("internal error", request_id=request_id, path=error.path, exc_info=original)
     message = "Something went wrong on our side. Please report the requestId."
     return _formatted(error, message, {"code": "INTERNAL", "requestId": request_id})

@@ -37,6 +37,10 @@ class OperationContext(Protocol):
     def is_repeatable(self) -> bool:
         """Whether the answer follows from the data of the caller's versions alone, as far as the operation has been run."""
 
+    @property
+    def request_id(self) -> str:
+        """What ties together the reply, the log and the audit log."""
+
 
 class Reply:
     """Headers that a resolver adds to the HTTP reply; over WebSocket they lead nowhere."""

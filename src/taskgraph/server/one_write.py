@@ -78,6 +78,13 @@ class WholeAnswer:
         return True
 
 
+class _Dropped(list[tuple[bytes, bytes]]):
+    """Keeps nothing: there may be trailers without end."""
+
+    def append(self, _trailer: tuple[bytes, bytes]) -> None:
+        pass
+
+
 class OneWriteProtocol(HttpToolsProtocol):
     """uvicorn's HTTP, which writes an answer in two parts."""
 
@@ -94,7 +101,7 @@ class OneWriteProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if not self.parser.should_upgrade():
             # What comes behind the body, as a trailer, is no header of the request: proxies have not looked at it.
-            self.headers = []
+            self.headers = _Dropped()
             # An object where ASGI has options.
             self.scope["extensions"] = {WHOLE_ANSWER: WholeAnswer(self.cycle)}  # type: ignore[dict-item]
 

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import orjson
 
 from taskgraph.server.executor import Executor, Operation
+from taskgraph.server.gate import OperationContext
 
 
 class Streams:
@@ -50,7 +51,7 @@ class Channel:
         rendering = None if renderings is None else renderings.get(self)
         return None if rendering is None else rendering.payload
 
-    async def payload(self, message: Any, new_context: Callable[[], object]) -> str:
+    async def payload(self, message: Any, new_context: Callable[[], OperationContext]) -> str:
         """The response to a message as JSON, made after it arrived, in a context of its own.
 
         A message that has `renderings` is shown once for everybody on the channel who was handed the same one.
@@ -68,7 +69,7 @@ class Channel:
                     rendering.payload = await self._render(message, new_context)
         return rendering.payload
 
-    async def _render(self, message: Any, new_context: Callable[[], object]) -> str:
+    async def _render(self, message: Any, new_context: Callable[[], OperationContext]) -> str:
         answer = await self._executor.run(self._operation, new_context(), source=message)
         return orjson.dumps(answer.body).decode()
 

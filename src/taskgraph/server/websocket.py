@@ -15,7 +15,7 @@ from taskgraph.errors import BadUserInput, TaskgraphError, Unauthenticated
 from taskgraph.server.deadline import Deadline
 from taskgraph.server.documents import DocumentRefused, OperationUnknown
 from taskgraph.server.executor import Answer, Executor, Operation, refusal, refused_document
-from taskgraph.server.gate import Caller, Gate, Reply
+from taskgraph.server.gate import Caller, Gate, OperationContext, Reply
 from taskgraph.server.http import Parameters
 from taskgraph.server.persisted import PersistedDocuments
 from taskgraph.server.rate_limit import REFUSED, RateLimits
@@ -227,11 +227,11 @@ class Connection:
 
     async def _operation(self, payload: Any) -> Operation:
         parameters = Parameters.of(payload)
-        if parameters.read_after is not None:
-            await self._gate.reach(parameters.read_after)
         operation = await (self._admitted(parameters) if self._rates.is_on else self._priced(parameters))
         is_viewer = self._caller is not None and self._caller.viewer is not None
         await self._documents.keep(parameters.query, parameters.document_id, of_viewer=is_viewer)
+        if parameters.read_after is not None:
+            await self._gate.reach(parameters.read_after)
         return operation
 
     async def _admitted(self, parameters: Parameters) -> Operation:
@@ -256,9 +256,9 @@ class Connection:
         assert self._caller is not None  # noqa: S101 - nothing is run before connection_init
         if chosen.operation is OperationType.SUBSCRIPTION:
             return await self._stream(operation_id, operation, self._caller)
-        return await self._deliver(
-            operation_id, await self._executor.run(operation, self._new_context(self._caller, operation.charge.cost))
-        )
+        # What writes is finished, also when its client completes it or leaves: half of it may be done already.
+        run = self._executor.run if operation.is_query else self._executor.finish
+        return await self._deliver(operation_id, await run(operation, self._new_context(self._caller, operation.charge.cost)))
 
     async def _end_with_session(self, caller: Caller) -> None:
         """Waits until the caller's token expires or the session is revoked, then ends the connection."""
@@ -276,7 +276,7 @@ class Connection:
             await asyncio.wait(under_way, timeout=FINISH_SECONDS)
         raise CloseSocket(4410, "Session ended")
 
-    def _new_context(self, caller: Caller, cost: int) -> object:
+    def _new_context(self, caller: Caller, cost: int) -> OperationContext:
         return self._gate.context(caller, self._socket, Reply(), cost)
 
     async def _stream(self, operation_id: str, operation: Operation, caller: Caller) -> bool:

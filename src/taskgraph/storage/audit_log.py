@@ -135,14 +135,19 @@ class AuditLog:
             await asyncio.sleep(BATCH_SECONDS)
             try:
                 await self._write_waiting()
-            except PyMongoError as error:
+            # This task is a process edge: if it ended, nothing more would be told.
+            except Exception as error:
+                if not isinstance(error, PyMongoError):
+                    log.exception("audit entries could not be written")
                 log.warning("audit entries wait for the database", error=type(error).__name__, waiting=len(self._waiting))
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def flush(self) -> None:
         """Writes what waits, or gives up after FLUSH_SECONDS."""
-        with suppress(PyMongoError), pymongo.timeout(FLUSH_SECONDS):
-            await self._write_waiting()
+        # Both: another may be writing, for longer than this one would.
+        with suppress(PyMongoError, TimeoutError), pymongo.timeout(FLUSH_SECONDS):
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self._write_waiting()
 
     async def forget(self, user_id: ObjectId) -> None:
         """Cuts the link between a user and their entries, which stay, all under one new id that leads to nobody. May be repeated."""
@@ -172,5 +177,6 @@ async def add(db: Database, entries: Sequence[Document]) -> None:
     try:
         await db[COLLECTION].insert_many(entries, ordered=False, comment=COMMENT)
     except BulkWriteError as error:
-        if any(each["code"] != DUPLICATE_KEY for each in error.details["writeErrors"]):
+        # Not on a majority yet, a failover could undo it.
+        if error.details["writeConcernErrors"] or any(each["code"] != DUPLICATE_KEY for each in error.details["writeErrors"]):
             raise
