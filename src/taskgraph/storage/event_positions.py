@@ -143,7 +143,7 @@ class EventPositions:
         ]
         batch: list[Placed] = []
         last, index = Timestamp(0, 0), 0
-        async with await self._events.watch(pipeline, start_at_operation_time=since) as stream:
+        async with await self._events.watch(pipeline, start_at_operation_time=since, comment=COMMENT) as stream:
             while stream.alive:
                 change = await stream.try_next()
                 if change is not None and change["clusterTime"] <= until:
