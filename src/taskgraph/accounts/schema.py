@@ -352,14 +352,7 @@ class Mutation:
     async def export_my_data(self, info: Info, input: Annotated[ExportMyDataInput, INPUT]) -> ExportMyDataPayload:
         """A link, as an answer has to fit into memory and a file need not."""
         context, viewer = info.context, info.context.viewer
-        await writes.confirm_password(
-            context.db,
-            context.resources[Credentials],
-            viewer.id,
-            password=input.password,
-            member="password",
-            address=context.address,
-        )
+        await _confirm(context, input.password)
         secret, until = await export_links.offer(context.db, viewer.session_id, context.trail)
         return ExportMyDataPayload(url=f"{EXPORT_PATH}/{secret}", expires_at=until)
 
@@ -371,14 +364,7 @@ class Mutation:
     async def delete_account(self, info: Info, input: Annotated[DeleteAccountInput, INPUT]) -> DeleteAccountPayload:
         """Sessions go first, so that nothing new is written meanwhile."""
         context, viewer = info.context, info.context.viewer
-        await writes.confirm_password(
-            context.db,
-            context.resources[Credentials],
-            viewer.id,
-            password=input.password,
-            member="password",
-            address=context.address,
-        )
+        await _confirm(context, input.password)
         await context.trail.leave(context.db)
         context.resources[LiveSessions].end_all_of(viewer.id)
         removed = await context.resources[Erasure].erase(context.db, context.resources[Versions], viewer.id)
@@ -412,6 +398,17 @@ async def _end_session(context: Context, user_id: ObjectId, session_id: ObjectId
     ended = await sessions.end_session(context.db, user_id, session_id, context.trail)
     context.resources[LiveSessions].end(session_id)
     return ended
+
+
+async def _confirm(context: Context, password: str) -> None:
+    await writes.confirm_password(
+        context.db,
+        context.resources[Credentials],
+        context.viewer.id,
+        password=password,
+        member="password",
+        address=context.address,
+    )
 
 
 async def _end_other_sessions(context: Context) -> int:

@@ -206,6 +206,11 @@ def _too_long() -> DocumentRefused:
     return DocumentRefused("GRAPHQL_PARSE_FAILED", [GraphQLError(message)])
 
 
+def bounded(message: str) -> str:
+    """Messages quote what was sent, however long that is."""
+    return message if len(message) <= MESSAGE_CHARACTERS else f"{message[:MESSAGE_CHARACTERS]}…"
+
+
 def in_our_words(error: GraphQLError) -> GraphQLError:
     """Without the text of a Python exception, which graphql-core quotes when a value causes one: an Int of 5,000 digits does."""
     if error.original_error is None or isinstance(error.original_error, GraphQLError):
@@ -218,8 +223,7 @@ def in_our_words(error: GraphQLError) -> GraphQLError:
 def _light(error: GraphQLError) -> GraphQLError:
     """Without the tree, the text and the frames behind it, which are many times its size; its locations are known already."""
     error.nodes = error.source = error.original_error = None
-    if len(error.message) > MESSAGE_CHARACTERS:
-        error.message = f"{error.message[:MESSAGE_CHARACTERS]}…"
+    error.message = bounded(error.message)
     return error.with_traceback(None)
 
 

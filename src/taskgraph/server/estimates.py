@@ -10,8 +10,8 @@ from graphql import OperationDefinitionNode, get_variable_values
 from graphql.execution.values import VariableValues
 
 from taskgraph.errors import OperationTooExpensive
-from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown, Prepared, in_our_words
-from taskgraph.server.executor import bounded, can_be_guessed_at
+from taskgraph.server.documents import DocumentRefused, Documents, OperationUnknown, Prepared, bounded, in_our_words
+from taskgraph.server.executor import can_be_guessed_at
 from taskgraph.server.prices import Estimate, FieldPrice
 
 NOTHING = Estimate(0, 0, 0)

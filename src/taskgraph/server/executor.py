@@ -15,7 +15,7 @@ import structlog
 from graphql import ExecutionResult, GraphQLError, MiddlewareManager, OperationType, create_source_event_stream, execute
 
 from taskgraph.errors import Busy, RequestError
-from taskgraph.server.documents import MESSAGE_CHARACTERS, Prepared, is_query
+from taskgraph.server.documents import Prepared, bounded, is_query
 from taskgraph.server.gate import OperationContext
 from taskgraph.server.plans import Plans, remembering
 from taskgraph.server.prices import Charge
@@ -154,11 +154,6 @@ def can_be_guessed_at(variables: Mapping[str, Any]) -> bool:
         return orjson.dumps(variables).isascii()
     except TypeError:  # Nested too deep to be looked at.
         return False
-
-
-def bounded(message: str) -> str:
-    """Messages quote what was sent, however long that is."""
-    return message if len(message) <= MESSAGE_CHARACTERS else f"{message[:MESSAGE_CHARACTERS]}…"
 
 
 def refusal(error: Exception) -> Answer:
