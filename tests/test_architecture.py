@@ -80,6 +80,8 @@ ORDER = {
             "compression",
             "revalidation",
             "security_headers",
+            "parameters",
+            "admission",
             "one_write",
             "http",
             "websocket",

@@ -28,6 +28,7 @@ from taskgraph.accounts.tokens import AccessTokens
 from taskgraph.context import Resources
 from taskgraph.errors import Busy
 from taskgraph.server import csrf, page, trusted_documents
+from taskgraph.server.admission import Admission
 from taskgraph.server.cors import Cors
 from taskgraph.server.csrf import CsrfGuard
 from taskgraph.server.documents import Documents
@@ -153,11 +154,11 @@ def _lifespan(resources: Resources, tail: ChangeTail, hub: EventHub) -> Callable
 def _endpoints(
     resources: Resources, documents: PersistedDocuments, executor: Executor, responses: ResponseCache
 ) -> tuple[GraphQLOverHttp, GraphQLOverWebSocket]:
-    settings, gate, rates = resources[Settings], AccountGate(resources), resources[RateLimits]
-    guard = CsrfGuard(cookies.name(settings))
+    settings, gate, guard = resources[Settings], AccountGate(resources), CsrfGuard(cookies.name(resources[Settings]))
+    admission = Admission(documents, gate, resources[RateLimits])
     return (
-        GraphQLOverHttp(documents, responses, gate, rates, guard, max_body_bytes=settings.max_body_bytes),
-        GraphQLOverWebSocket(documents, executor, gate, rates, max_message_bytes=settings.max_body_bytes),
+        GraphQLOverHttp(admission, responses, gate, guard, max_body_bytes=settings.max_body_bytes),
+        GraphQLOverWebSocket(admission, executor, gate, max_message_bytes=settings.max_body_bytes),
     )
 
 

@@ -40,7 +40,7 @@ from tests.conftest import MakeSettings
 from tests.live.test_task_events import SUBSCRIBE
 from tests.server.operations import subscriptions
 from tests.server.positions import give_positions
-from tests.server.test_compiled_execution import CORE, LIMITS, SCHEMA, exhaustive, inject, shown
+from tests.server.test_compiled_execution import CORE, LIMITS, SCHEMA, TRIES, exhaustive, inject, shown
 
 START = 1000
 NOW = datetime.fromisoformat("2031-01-01T10:00:00")
@@ -66,10 +66,18 @@ class Bench:
         variables = {**variables, "after": str(POSITIONS[after])}
         count = MESSAGES[after]
         compiled = Executor(SCHEMA, self.plans, has_introspection=True)
-        expected = self.portal.call(self._sent, CORE, prepared, variables, count)
-        assert self.portal.call(self._sent, compiled, prepared, variables, count) == expected
+        expected = self.sent(CORE, prepared, variables, count)
+        assert self.sent(compiled, prepared, variables, count) == expected
         streamed = self.portal.call(self._streamed, prepared, variables, count)
         assert [orjson.loads(each)["data"] for each in expected] == streamed
+
+    def sent(self, executor: Executor, prepared: Prepared, variables: dict[str, Any], count: int) -> list[bytes]:
+        """The messages; once more where the database was too slow to be asked, which is no matter of who asks."""
+        for _ in range(TRIES):
+            messages: list[bytes] = self.portal.call(self._sent, executor, prepared, variables, count)
+            if not any(b'"code":"BUSY"' in each for each in messages):
+                return messages
+        raise AssertionError(f"the database was away {TRIES} times")
 
     def context(self) -> Context:
         connection = HTTPConnection({"type": "http", "headers": [], "client": ("127.0.0.1", 1)})

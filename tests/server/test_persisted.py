@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,19 @@ def test_what_strangers_send_has_a_bound_and_pushes_out_nothing_of_viewers(
         assert unpriced(post(ada, automatic(mine))) == {"data": {"viewer": {"id": ada.id}}}
         for key in (*redis.scan_iter("taskgraph-document/*"), b"taskgraph-documents/anybody", b"taskgraph-documents/viewers"):
             assert 0 < redis.ttl(key) <= persisted.KEPT_SECONDS
+
+
+def test_what_redis_has_lost_it_is_told_again(anonymous: Person, someone: Someone, redis: Redis) -> None:
+    document = f"{{ __typename }} # lost {uuid.uuid4()}"
+    held = f"taskgraph-document/{{}}/{sha256(document)}"
+    post(anonymous, {"query": document, **automatic(document)})
+    assert redis.delete(held.format("anybody")) == 1
+    post(anonymous, {"query": document, **automatic(document)})
+    assert redis.exists(held.format("anybody"))
+    assert not redis.exists(held.format("viewers"))
+    # What a viewer has sent is kept with that of viewers, whoever else sent it first.
+    post(someone(), {"query": document, **automatic(document)})
+    assert redis.exists(held.format("viewers"))
 
 
 def test_what_redis_holds_is_verified(anonymous: Person, redis: Redis) -> None:

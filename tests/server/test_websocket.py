@@ -362,7 +362,7 @@ def test_a_bug_before_an_operation_runs_ends_that_one(socket: Socket, monkeypatc
         raise RuntimeError("the secret of line 7")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Documents, "prepare_aside", broken)
+        patch.setattr(Documents, "known", broken)
         socket.subscribe(TYPENAME)
         (error,) = socket.error()
     assert error["extensions"].keys() == {"code", "requestId"}

@@ -51,6 +51,8 @@ class Watch(monitoring.CommandListener):
         return (
             event.database_name == self.database
             and not (event.command_name == "getMore" and command["collection"] == "$cmd.aggregate")
+            # Carries no comment, whatever the cursor was opened with.
+            and event.command_name != "killCursors"
             and command.get("comment") not in {audit_log.COMMENT, event_positions.COMMENT}
             and not (command.get("find") == "sessions" and isinstance(command["filter"].get("_id"), ObjectId))
         )

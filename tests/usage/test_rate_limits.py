@@ -108,6 +108,18 @@ def test_what_is_no_operation_counts_too(nobody: Person) -> None:
     expect_refused(nobody.post(TYPENAME))
 
 
+def test_nothing_new_is_read_for_who_has_used_their_window_up(few: Server, nobody: Person) -> None:
+    for _ in range(6):
+        assert nobody.post(TYPENAME).status_code == 200
+    before = numbers(few.url)
+    for document in ("{ neverSentBefore }", "{", "{ new: __typename }"):
+        expect_refused(nobody.post(document))
+    after = numbers(few.url)
+    read = [name for name in after if name.startswith("taskgraph_documents_total")]
+    assert [after[name] for name in read] == [before[name] for name in read]
+    assert after["taskgraph_rate_limited_total{window=anonymous}"] == before["taskgraph_rate_limited_total{window=anonymous}"] + 3
+
+
 def test_signing_in_is_limited_more_strictly_and_by_field(nobody: Person) -> None:
     assert nobody.post(f"mutation {{ a: {LOGIN} b: {LOGIN} }}").status_code == 200
     answer = nobody.post(f"mutation {{ a: {LOGIN} b: {LOGIN} }}")

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from limits import RateLimitItem, RateLimitItemPerSecond, WindowStats
-from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter as SharedLimiter
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter as LocalLimiter
 
 from taskgraph.accounts.model import email_key
 from taskgraph.errors import ErrorCode, Problem, Refused
-from taskgraph.server.rate_limit import address_key
+from taskgraph.server.rate_limit import address_key, shared_counters
 from taskgraph.storage.redis import Redis
 
 WINDOW_SECONDS = 900
@@ -89,16 +88,8 @@ class LoginThrottle:
 
 
 def _shared_limiter(redis: Redis) -> SharedLimiter | None:
-    if redis.client is None:
-        return None
-    # The address is that of the pool; the scheme only tells the library which client it is given.
-    storage = RedisStorage(
-        "async+redis://",
-        implementation="redispy",
-        key_prefix="taskgraph",
-        connection_pool=redis.client.connection_pool,  # type: ignore[arg-type]  # documented, but typed as a plain option
-    )
-    return SharedLimiter(storage)
+    counters = shared_counters(redis)
+    return None if counters is None else SharedLimiter(counters)
 
 
 async def _stats(limiter: SharedLimiter, item: RateLimitItem, key: str) -> WindowStats | None:

@@ -3,7 +3,7 @@
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
-from taskgraph.server.one_write import WHOLE_ANSWER
+from taskgraph.server.one_write import WHOLE_EXCHANGE
 
 
 class Cors(CORSMiddleware):
@@ -17,7 +17,7 @@ class Cors(CORSMiddleware):
             await self.app(scope, receive, send)
         else:
             # What it says is added to the head on its way.
-            scope.get("extensions", {}).pop(WHOLE_ANSWER, None)
+            scope.get("extensions", {}).pop(WHOLE_EXCHANGE, None)
             await super().__call__(scope, receive, send)
 
 

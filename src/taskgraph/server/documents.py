@@ -101,11 +101,30 @@ class Documents:
 
     def prepare(self, text: str) -> Prepared:
         """The document, from the cache if it came before. DocumentRefused."""
-        return self._known(text) or self._noted(text, self._judged(text))
+        return self.known(text) or self._noted(text, self._judged(text))
+
+    def known(self, text: str) -> Prepared | None:
+        """The document if it came before. DocumentRefused, again, if it was then."""
+        if (prepared := self._good.get(text)) is not None:
+            self.hits += 1
+            return prepared
+        if len(text) > limits.DOCUMENT_CHARACTERS:
+            # Not kept: refusing it again costs less.
+            self.failures += 1
+            raise _too_long()
+        if (refused := self._failed.get(text)) is not None:
+            self.failures += 1
+            # A new one each time: raising the cached object again would lengthen its traceback for ever.
+            raise DocumentRefused(refused.code, refused.errors)
+        return None
+
+    def knows(self, text: str) -> bool:
+        """Whether the document came before."""
+        return text in self._good or text in self._failed
 
     async def prepare_aside(self, text: str) -> Prepared:
         """The same; but a long one that is new is judged by a thread, one at a time, while others are answered. Busy."""
-        if (known := self._known(text)) is not None:
+        if (known := self.known(text)) is not None:
             return known
         if len(text) <= SHORT_CHARACTERS:
             return self._noted(text, self._judged(text))
@@ -114,13 +133,13 @@ class Documents:
         self._waiting += 1
         try:
             async with self._turn:
-                if (known := self._known(text)) is not None:
+                if (known := self.known(text)) is not None:
                     return known
                 judged = await asyncio.to_thread(self._judged, text)
         finally:
             self._waiting -= 1
         # Meanwhile it may have come by the other way.
-        return self._known(text) or self._noted(text, judged)
+        return self.known(text) or self._noted(text, judged)
 
     def without_limits(self, text: str) -> Prepared | None:
         """A document that need not keep within the limits on its shape, to be looked at and not run; None when it is not even valid."""
@@ -140,21 +159,6 @@ class Documents:
     def kept_bytes(self) -> int:
         """What they take in memory, about; at most GOOD_BYTES + FAILED_BYTES."""
         return self._good.weight + self._failed.weight
-
-    def _known(self, text: str) -> Prepared | None:
-        """What came before; raises again what it raised then."""
-        if (prepared := self._good.get(text)) is not None:
-            self.hits += 1
-            return prepared
-        if len(text) > limits.DOCUMENT_CHARACTERS:
-            # Not kept: refusing it again costs less.
-            self.failures += 1
-            raise _too_long()
-        if (refused := self._failed.get(text)) is not None:
-            self.failures += 1
-            # A new one each time: raising the cached object again would lengthen its traceback for ever.
-            raise DocumentRefused(refused.code, refused.errors)
-        return None
 
     def _judged(self, text: str) -> "Prepared | DocumentRefused":
         try:

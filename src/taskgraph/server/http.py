@@ -5,29 +5,28 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 import orjson
-from graphql import OperationType
+from graphql import OperationDefinitionNode, OperationType
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from taskgraph.errors import BadUserInput, OperationTooExpensive
-from taskgraph.server import compression, rate_limit, revalidation
+from taskgraph.server import compression, revalidation
+from taskgraph.server.admission import Admission
 from taskgraph.server.attendance import Attendance, ClientLeft
 from taskgraph.server.csrf import CsrfGuard
 from taskgraph.server.deadline import Deadline
 from taskgraph.server.documents import DocumentRefused, OperationUnknown, is_query
 from taskgraph.server.durations import Durations
-from taskgraph.server.executor import Answer, Operation, refusal, refused_document
+from taskgraph.server.executor import Answer, refusal, refused_document
 from taskgraph.server.gate import Caller, Gate, Reply
-from taskgraph.server.limits import check_variables
-from taskgraph.server.one_write import WHOLE_ANSWER
-from taskgraph.server.persisted import PersistedDocuments, PersistedQueryNotFound, named
-from taskgraph.server.rate_limit import REFUSED, RateLimited, RateLimits
+from taskgraph.server.one_write import WHOLE_EXCHANGE, WholeExchange
+from taskgraph.server.parameters import Parameters
+from taskgraph.server.persisted import PersistedQueryNotFound
 from taskgraph.server.response_cache import ResponseCache
 
 JSON = "application/json"
@@ -48,46 +47,6 @@ STATUS_OF_CODE = {
     "BUSY": HTTPStatus.SERVICE_UNAVAILABLE,
     "INTERNAL": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """What a client may send, over HTTP and WebSocket alike."""
-
-    # Empty where the client only names its document.
-    query: str
-    operation_name: str | None
-    variables: Mapping[str, Any] | None
-    # A cursor of the event log: the answer must show that write and all before it.
-    read_after: str | None = None
-    document_id: str | None = None
-
-    @classmethod
-    def of(cls, sent: Any) -> "Parameters":
-        """Checked by type; BadUserInput says which one is wrong."""
-        if isinstance(sent, list):
-            raise BadUserInput("Batches are not supported: send one operation per request.")
-        if not isinstance(sent, dict):
-            raise BadUserInput("The request must be a JSON object with a query.")
-        query, name, variables = sent.get("query"), sent.get("operationName"), sent.get("variables")
-        extensions = sent.get("extensions")
-        if not isinstance(extensions, dict | None):
-            raise BadUserInput("extensions must be an object or null.")
-        document_id = named(sent.get("documentId"), extensions)
-        if not query and document_id is not None:
-            query = ""
-        elif not isinstance(query, str) or not query.strip():
-            raise BadUserInput("query must be a GraphQL document in a string.")
-        if not isinstance(name, str | None):
-            raise BadUserInput("operationName must be a string or null.")
-        if not isinstance(variables, dict | None):
-            raise BadUserInput("variables must be an object or null.")
-        if variables:
-            check_variables(variables)
-        read_after = extensions.get("readAfter") if extensions else None
-        if not isinstance(read_after, str | None):
-            raise BadUserInput("extensions.readAfter must be a cursor that a payload or an event gave, or null.")
-        return cls(query, name or None, variables, read_after, document_id)
 
 
 # Answers are a viewer's own, so no cache between here and there may keep them.
@@ -115,18 +74,16 @@ class GraphQLOverHttp:
 
     def __init__(
         self,
-        documents: PersistedDocuments,
+        admission: Admission,
         responses: ResponseCache,
         gate: Gate,
-        rates: RateLimits,
         csrf: CsrfGuard,
         *,
         max_body_bytes: int,
     ) -> None:
-        self._documents = documents
+        self._admission = admission
         self._responses = responses
         self._gate = gate
-        self._rates = rates
         self._csrf = csrf
         self._max_body_bytes = max_body_bytes
         self._receiving = Deadline(BODY_SECONDS)
@@ -155,13 +112,11 @@ class GraphQLOverHttp:
             media_type = _media_type(_text(headers, b"accept") or "*/*")
             parameters = await self._parameters(request, _text(headers, b"content-type") or "")
             caller = await self._gate.admit(_text(headers, b"authorization"))
-            if self._rates.is_on:
-                operation = await self._admitted(request, parameters, caller, reply)
-            else:
-                operation = await self._operation(request, parameters)
-            if parameters.document_id is not None:
-                await self._documents.keep(parameters.query, parameters.document_id, of_viewer=caller.viewer is not None)
-            if (read_after := _text(headers, b"read-after") or parameters.read_after) is not None:
+            client: tuple[str, int] | None = request.scope.get("client")
+            address = None if client is None else client[0]
+            expect = _no_subscription if request.method == "POST" else _query
+            operation = await self._admission.operation(parameters, caller, address, reply, expect)
+            if (read_after := _text(headers, b"read-after")) is not None:
                 await self._gate.reach(read_after)
             running = self._responses.run(
                 operation, caller, lambda: self._gate.context(caller, request, reply, operation.charge.cost)
@@ -179,21 +134,6 @@ class GraphQLOverHttp:
         except Exception as error:  # noqa: BLE001 - the edge
             return _refused(error, media_type, reply)
 
-    async def _admitted(self, request: Request, parameters: Parameters, caller: Caller, reply: Reply) -> Operation:
-        """The operation, paid for. What is refused for itself is paid for, too."""
-        charge, address = REFUSED, request.client.host if request.client else None
-        try:
-            operation = await self._operation(request, parameters)
-            charge = operation.charge
-        finally:
-            try:
-                standings = await self._rates.admit(caller.purse, address, charge)
-            except RateLimited as error:
-                reply.headers.update(rate_limit.headers([error.standing]))
-                raise
-            reply.headers.update(rate_limit.headers(standings))
-        return operation
-
     async def _parameters(self, request: Request, content_type: str) -> Parameters:
         if request.method != "POST":
             self._csrf.check(request.scope["headers"])
@@ -201,39 +141,51 @@ class GraphQLOverHttp:
         if not _is_json(content_type):
             self._csrf.check(request.scope["headers"])
             raise HttpRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Send the operation as {JSON} in UTF-8.", accept=JSON)
-        try:
-            body = await self._receiving.bound(self._body(request))
-        except TimeoutError as error:
-            late = f"The body did not arrive within {BODY_SECONDS} s."
-            raise HttpRefusal(HTTPStatus.REQUEST_TIMEOUT, late, connection="close") from error
-        return Parameters.of(_from_json(body, "The body"))
+        return Parameters.of(_from_json(await self._body(request), "The body"))
 
     async def _body(self, request: Request) -> bytes:
         """The whole body, never more than allowed."""
+        whole = _whole_exchange(request.scope)
+        body = None if whole is None else whole.body()
+        if body is None:
+            try:
+                return await self._receiving.bound(self._received(request))
+            except TimeoutError as error:
+                late = f"The body did not arrive within {BODY_SECONDS} s."
+                raise HttpRefusal(HTTPStatus.REQUEST_TIMEOUT, late, connection="close") from error
+        self._expect_bounded(body)
+        return body
+
+    async def _received(self, request: Request) -> bytes:
         body: bytes = b""
         while (message := await request.receive())["type"] == "http.request":
             body += message.get("body", b"")
-            if len(body) > self._max_body_bytes:
-                too_large = f"The body is larger than {self._max_body_bytes} bytes."
-                raise HttpRefusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large, connection="close")
+            self._expect_bounded(body)
             if not message.get("more_body"):
                 return body
         raise HttpRefusal(HTTPStatus.BAD_REQUEST, "The body ended early.")
 
-    async def _operation(self, request: Request, parameters: Parameters) -> Operation:
-        prepared = await self._documents.prepare(parameters.query, parameters.document_id)
-        try:
-            compiled = prepared.operation(parameters.operation_name)
-        except OperationUnknown as error:
-            raise HttpRefusal(HTTPStatus.BAD_REQUEST, str(error)) from error
-        chosen = compiled.operation
-        if chosen.operation is OperationType.SUBSCRIPTION:
-            raise HttpRefusal(HTTPStatus.BAD_REQUEST, "Subscriptions need a WebSocket at this address (graphql-transport-ws).")
-        # HEAD is a GET without the answer's body.
-        if request.method != "POST" and not is_query(chosen):
-            raise HttpRefusal(HTTPStatus.METHOD_NOT_ALLOWED, "GET runs queries only; send mutations by POST.", allow="POST")
-        charge = compiled.price.affordable(parameters.variables or {}, max_cost=self._rates.max_cost)
-        return Operation(prepared, parameters.operation_name, parameters.variables, charge)
+    def _expect_bounded(self, body: bytes) -> None:
+        if len(body) > self._max_body_bytes:
+            too_large = f"The body is larger than {self._max_body_bytes} bytes."
+            raise HttpRefusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large, connection="close")
+
+
+def _whole_exchange(scope: Scope) -> WholeExchange | None:
+    exchange: WholeExchange | None = scope.get("extensions", {}).get(WHOLE_EXCHANGE)
+    return exchange
+
+
+def _no_subscription(operation: OperationDefinitionNode) -> None:
+    if operation.operation is OperationType.SUBSCRIPTION:
+        raise HttpRefusal(HTTPStatus.BAD_REQUEST, "Subscriptions need a WebSocket at this address (graphql-transport-ws).")
+
+
+def _query(operation: OperationDefinitionNode) -> None:
+    """Of a GET; HEAD is a GET without the answer's body."""
+    _no_subscription(operation)
+    if not is_query(operation):
+        raise HttpRefusal(HTTPStatus.METHOD_NOT_ALLOWED, "GET runs queries only; send mutations by POST.", allow="POST")
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
@@ -338,6 +290,8 @@ def _refused(error: Exception, media_type: str, reply: Reply) -> Response:
             return Encoded(b"", CLIENT_LEFT, media_type)
         case HttpRefusal():
             return _response(refusal(BadUserInput(str(error))), media_type, reply, status=error.status, headers=error.headers)
+        case OperationUnknown():
+            return _response(refusal(BadUserInput(str(error))), media_type, reply, status=HTTPStatus.BAD_REQUEST)
         case DocumentRefused():
             return _response(refused_document(error.code, error.errors), media_type, reply)
         case OperationTooExpensive() | PersistedQueryNotFound():
@@ -362,6 +316,6 @@ class Encoded(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI, the short way where the server has it."""
-        whole = scope.get("extensions", {}).get(WHOLE_ANSWER)
-        if whole is None or not whole.write(self.status_code, self.raw_headers, self.body):
+        whole = _whole_exchange(scope)
+        if whole is None or not whole.write(self.status_code, self.raw_headers, bytes(self.body)):
             await super().__call__(scope, receive, send)

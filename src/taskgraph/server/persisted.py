@@ -88,10 +88,17 @@ class PersistedDocuments:
         self._memory = TwoPartCache[str, str](MEMORY_BYTES)
         self._logged: set[str] = set()
 
+    def at_hand(self, query: str, document_id: str | None) -> Prepared | None:
+        """What `prepare` would give if nothing has to be looked up or judged for it; None else. DocumentRefused."""
+        return None if self._has_list or document_id is not None else self._documents.known(query)
+
+    def knows(self, query: str, document_id: str | None) -> bool:
+        """Whether the document was judged before, so that `prepare` costs next to nothing."""
+        text = query or self._trusted.by_id.get(document_id or "") or self._memory.get(document_id or "")
+        return text is not None and self._documents.knows(text)
+
     async def prepare(self, query: str, document_id: str | None) -> Prepared:
         """The document to run; `query` is empty where the client only names it. PersistedQueryNotFound, BadUserInput, DocumentRefused, Busy."""
-        if document_id is None and not self._has_list:
-            return await self._documents.prepare_aside(query)
         return await self._documents.prepare_aside(await self._text(query, document_id))
 
     async def keep(self, query: str, document_id: str | None, *, of_viewer: bool) -> None:
@@ -116,9 +123,8 @@ class PersistedDocuments:
     async def _keep(self, document_id: str, text: str, pool: str) -> None:
         if self._is_enforced or document_id in self._trusted.by_id or len(text.encode()) > MAX_DOCUMENT_BYTES:
             return
-        if self._memory.get(document_id) is not None:
-            return
         self._remember(document_id, text)
+        # Each time: Redis may have been away or emptied since, and clients only send the text when they were told that it is unknown.
         keys = [_key(pool, document_id), f"taskgraph-documents/{pool}"]
         arguments = [text, document_id, str(KEPT_SECONDS), str(POOL_DOCUMENTS[pool]), _key(pool, "")]
 

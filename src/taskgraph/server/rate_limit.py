@@ -1,14 +1,14 @@
 """How much a caller may ask for within a window of time: the anonymous by their address, viewers in points of cost.
 
-A window begins with its first operation. Redis counts for all processes, in one atomic step that takes the points or leaves them;
-the library's own fixed window counts what it refuses, too, and would so close a window to what still fits. While Redis is away
-each process admits its share of every limit by itself, and has that counted later.
+A window begins with its first operation. The counters are the library's, in Redis for all processes: it adds and compares in
+one step, so any number of processes admit what the limit says. It would count what it refuses, too, so that nothing is offered
+to it which does not fit; what races for the last points may still lose them both. While Redis is away each process admits its
+share of every limit by itself, and has that counted later.
 """
 
 import asyncio
 import hashlib
 import ipaddress
-import itertools
 import math
 import os
 import time
@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import FixedWindowRateLimiter
 from limits.storage import MemoryStorage
 from redis.asyncio import Redis as Client
 
@@ -28,29 +30,6 @@ from taskgraph.settings import Settings
 from taskgraph.storage import clock
 from taskgraph.storage.redis import Redis
 
-# KEYS: the counter; what this very call is remembered by, as its answer may be late, and it then comes again. ARGV: points, limit, length of the window in milliseconds, points that were taken elsewhere and are owed.
-# Gives whether they were taken, points used, milliseconds left.
-TAKE = """
-local known = redis.call('get', KEYS[2])
-if known then
-    return {tonumber(known), tonumber(redis.call('get', KEYS[1]) or '0'), redis.call('pttl', KEYS[1])}
-end
-local before = tonumber(redis.call('get', KEYS[1]) or '0')
-local used = before + tonumber(ARGV[4])
-local taken = 0
-if used + tonumber(ARGV[1]) <= tonumber(ARGV[2]) then
-    used = used + tonumber(ARGV[1])
-    taken = 1
-end
-if used > before then
-    redis.call('incrby', KEYS[1], used - before)
-    if before == 0 then
-        redis.call('pexpire', KEYS[1], ARGV[3])
-    end
-end
-redis.call('set', KEYS[2], taken, 'px', 2000)
-return {taken, used, redis.call('pttl', KEYS[1])}
-"""
 WINDOWS = ANONYMOUS, VIEWER, SIGN_IN = "anonymous", "viewer", "sign-in"
 PROCESSES = "taskgraph:processes"
 BEAT_SECONDS = 5
@@ -116,10 +95,10 @@ class RateLimits:
         self._anonymous = Window(ANONYMOUS, settings.rate_limit_anonymous, seconds)
         # Half of the operations of an address may be sign-ins: whoever needs more is guessing.
         self._sign_ins = Window(SIGN_IN, max(1, settings.rate_limit_anonymous // 2), seconds)
-        self._script = None if redis.client is None else redis.client.register_script(TAKE)
+        counters = shared_counters(redis)
+        self._shared = None if counters is None else FixedWindowRateLimiter(counters)
         self._kept = MemoryStorage()
         self._id = f"{os.getpid()}-{uuid.uuid4().hex}"
-        self._calls = itertools.count()
         # What was admitted without Redis, to be counted there as soon as it answers again: a single slow answer makes no difference.
         self._owed: Counter[str] = Counter()
 
@@ -133,6 +112,13 @@ class RateLimits:
         else:
             windows.append((Window(VIEWER, await purse.points(), self._seconds), purse.account, max(1, charge.cost)))
         return [await self.take(window, key, points) for window, key, points in windows]
+
+    async def expect_room(self, purse: Purse | None, address: str | None) -> None:
+        """Takes nothing from the caller's window. RateLimited when nothing is left in it."""
+        standing, *_ = await self.standing(purse, address)
+        if standing.remaining < 1:
+            self.refused[standing.window.name] += 1
+            raise RateLimited(standing, 1)
 
     async def admit_sign_in(self, key: str) -> None:
         """Takes one attempt to sign in to an account, from wherever. RateLimited."""
@@ -150,34 +136,44 @@ class RateLimits:
 
     async def take(self, window: Window, key: str, points: int) -> Standing:
         """Takes points from one window. RateLimited."""
-        name, once = window.item.key_for(key), f"taskgraph-once/{self._id}/{next(self._calls)}"
 
         async def shared(_client: Client) -> tuple[bool, int, float]:
-            assert self._script is not None  # noqa: S101 - there is a client
-            owed = self._owed.pop(name, 0)
-            try:
-                taken, used, left_ms = await self._script([name, once], [points, window.limit, window.seconds * 1000, owed])
-            except BaseException:
-                self._owed[name] += owed
-                raise
+            assert self._shared is not None  # noqa: S101 - there is a client
+            taken = await self._take_there(self._shared, window, key, points)
             self.is_local = False
-            return bool(taken), window.limit - int(used), max(0, left_ms) / 1000
+            return taken
 
         async def local() -> tuple[bool, int, float]:
             self.is_local = True
             self.local += 1
-            return self._take_here(window, name, points)
+            return self._take_here(window, window.item.key_for(key), points)
 
-        async def again() -> tuple[bool, int, float]:
-            # A pause of this process looks like a slow Redis, and happens more often.
-            return await self._redis.attempt(shared, otherwise=local)
-
-        taken, remaining, left_seconds = await self._redis.attempt(shared, otherwise=again)
+        taken, remaining, left_seconds = await self._redis.attempt(shared, otherwise=local)
         standing = Standing(window, max(0, remaining), left_seconds)
         if not taken:
             self.refused[window.name] += 1
             raise RateLimited(standing, points)
         return standing
+
+    async def _take_there(self, limiter: FixedWindowRateLimiter, window: Window, key: str, points: int) -> tuple[bool, int, float]:
+        """From what all processes share."""
+        item = window.item
+        owed = self._owed.pop(item.key_for(key), 0)
+        try:
+            if owed:
+                await limiter.hit(item, key, cost=owed)
+        except BaseException:
+            self._owed[item.key_for(key)] += owed
+            raise
+        stats = await limiter.get_window_stats(item, key)
+        # Redis gives whole seconds; who comes back in between would be refused once more.
+        left_seconds = min(window.seconds, max(0.0, stats.reset_time - time.time()) + 1)
+        if stats.remaining == window.limit:
+            left_seconds = window.seconds
+        if stats.remaining < points:
+            return False, stats.remaining, left_seconds
+        taken = points == 0 or await limiter.hit(item, key, cost=points)
+        return taken, stats.remaining - points if taken else 0, left_seconds
 
     def _take_here(self, window: Window, name: str, points: int) -> tuple[bool, int, float]:
         """From this process's share. Nothing is awaited in between, so this is one step, too."""
@@ -201,6 +197,19 @@ class RateLimits:
 
     async def _last(self) -> int:
         return self.processes
+
+
+def shared_counters(redis: Redis) -> RedisStorage | None:
+    """The library's counters in Redis; without one there are none."""
+    if redis.client is None:
+        return None
+    # The address is that of the pool; the scheme only tells the library which client it is given.
+    return RedisStorage(
+        "async+redis://",
+        implementation="redispy",
+        key_prefix="taskgraph",
+        connection_pool=redis.patient_pool(),  # type: ignore[arg-type]  # documented, but typed as a plain option
+    )
 
 
 async def _beat(client: Client, name: str) -> int:

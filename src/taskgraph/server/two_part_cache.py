@@ -27,6 +27,9 @@ class TwoPartCache(Generic[Key, Value]):
     def __len__(self) -> int:
         return len(self._probation.entries) + len(self._protected.entries)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._protected.entries or key in self._probation.entries
+
     @property
     def weight(self) -> int:
         """Of all that is kept; never more than the capacity."""

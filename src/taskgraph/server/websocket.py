@@ -12,13 +12,12 @@ from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
 from taskgraph.errors import BadUserInput, TaskgraphError, Unauthenticated
+from taskgraph.server.admission import Admission
 from taskgraph.server.deadline import Deadline
 from taskgraph.server.documents import DocumentRefused, OperationUnknown
 from taskgraph.server.executor import Answer, Executor, Operation, refusal, refused_document
 from taskgraph.server.gate import Caller, Gate, OperationContext, Reply
-from taskgraph.server.http import Parameters
-from taskgraph.server.persisted import PersistedDocuments
-from taskgraph.server.rate_limit import REFUSED, RateLimits
+from taskgraph.server.parameters import Parameters
 from taskgraph.server.socket import Disconnected, Socket
 from taskgraph.server.streams import Streams
 from taskgraph.storage import clock, mongo
@@ -49,20 +48,18 @@ class GraphQLOverWebSocket:
 
     def __init__(
         self,
-        documents: PersistedDocuments,
+        admission: Admission,
         executor: Executor,
         gate: Gate,
-        rates: RateLimits,
         *,
         max_message_bytes: int,
         init_seconds: float = INIT_SECONDS,
         send_seconds: float = SEND_SECONDS,
     ) -> None:
-        self._documents = documents
+        self._admission = admission
         self._executor = executor
         self._streams = Streams(executor)
         self._gate = gate
-        self._rates = rates
         self._sending = Deadline(send_seconds)
         self._max_message_bytes = max_message_bytes
         self._init_seconds = init_seconds
@@ -98,11 +95,10 @@ class GraphQLOverWebSocket:
     def _connection(self, socket: Socket) -> "Connection":
         return Connection(
             socket,
-            self._documents,
+            self._admission,
             self._executor,
             self._streams,
             self._gate,
-            self._rates,
             self._sending,
             max_message_bytes=self._max_message_bytes,
         )
@@ -114,21 +110,19 @@ class Connection:
     def __init__(
         self,
         socket: Socket,
-        documents: PersistedDocuments,
+        admission: Admission,
         executor: Executor,
         streams: Streams,
         gate: Gate,
-        rates: RateLimits,
         sending: Deadline,
         *,
         max_message_bytes: int,
     ) -> None:
         self._socket = socket
-        self._documents = documents
+        self._admission = admission
         self._executor = executor
         self._streams = streams
         self._gate = gate
-        self._rates = rates
         self._sending = sending
         self._max_message_bytes = max_message_bytes
         self._caller: Caller | None = None
@@ -226,30 +220,9 @@ class Connection:
             await self._send({"type": "complete", "id": operation_id})
 
     async def _operation(self, payload: Any) -> Operation:
-        parameters = Parameters.of(payload)
-        operation = await (self._admitted(parameters) if self._rates.is_on else self._priced(parameters))
-        is_viewer = self._caller is not None and self._caller.viewer is not None
-        await self._documents.keep(parameters.query, parameters.document_id, of_viewer=is_viewer)
-        if parameters.read_after is not None:
-            await self._gate.reach(parameters.read_after)
-        return operation
-
-    async def _admitted(self, parameters: Parameters) -> Operation:
-        """The operation, paid for. What is refused for itself is paid for, too."""
         assert self._caller is not None  # noqa: S101 - nothing is run before connection_init
-        charge, address = REFUSED, self._socket.client.host if self._socket.client else None
-        try:
-            operation = await self._priced(parameters)
-            charge = operation.charge
-        finally:
-            await self._rates.admit(self._caller.purse, address, charge)
-        return operation
-
-    async def _priced(self, parameters: Parameters) -> Operation:
-        prepared = await self._documents.prepare(parameters.query, parameters.document_id)
-        price = prepared.operation(parameters.operation_name).price
-        charge = price.affordable(parameters.variables or {}, max_cost=self._rates.max_cost)
-        return Operation(prepared, parameters.operation_name, parameters.variables, charge)
+        address = self._socket.client.host if self._socket.client else None
+        return await self._admission.operation(Parameters.of(payload), self._caller, address, Reply())
 
     async def _answer(self, operation_id: str, operation: Operation) -> bool:
         chosen = operation.prepared.operation(operation.name).operation
