@@ -94,7 +94,7 @@ class Bench:
     async def _run(self, executor: Executor, prepared: Prepared, variables: dict[str, Any]) -> Answer:
         connection = HTTPConnection({"type": "http", "headers": [], "client": ("127.0.0.1", 1)})
         context = Context(self.resources, self.viewer, connection, Reply())
-        return await executor.run(Operation(prepared, None, variables), context)
+        return await executor.run(Operation(prepared.document, prepared.operation(None), variables), context)
 
     def expect_same(self, text: str, variables: dict[str, Any]) -> None:
         """Compares the answers of both ways to a valid document."""

@@ -84,7 +84,7 @@ class Bench:
         return Context(self.resources, self.viewer, connection, Reply())
 
     async def _sent(self, executor: Executor, prepared: Prepared, variables: dict[str, Any], count: int) -> list[bytes]:
-        operation = Operation(prepared, None, variables)
+        operation = Operation(prepared.document, prepared.operation(None), variables)
         stream = await executor.stream(operation, self.context())
         if isinstance(stream, Answer):
             return [shown(stream)]

@@ -35,7 +35,7 @@ class AccountGate:
         """The caller behind `Bearer <access token>`; anonymous without a value; Unauthenticated for a bad one."""
         if not authorization:
             return Caller()
-        if not authorization.lower().startswith(SCHEME):
+        if authorization[: len(SCHEME)].lower() != SCHEME:
             raise Unauthenticated("Send the access token as Authorization: Bearer <token>.")
         claims = self._resources[AccessTokens].verify(authorization[len(SCHEME) :].strip())
         return self._caller(await self._resources[LiveSessions].of(claims), claims.expires_at)
@@ -71,6 +71,11 @@ class AccountGate:
         return Context(self._resources, viewer, connection, reply, caller.purse, cost)
 
     def _caller(self, session: LiveSession, expires_at: datetime) -> Caller:
+        if session.caller is None or session.caller.expires_at != expires_at:
+            session.caller = self._new_caller(session, expires_at)
+        return session.caller
+
+    def _new_caller(self, session: LiveSession, expires_at: datetime) -> Caller:
         until_ended = functools.partial(self._resources[LiveSessions].until_ended, session)
         purse = Purse(str(session.user_id), functools.partial(self._points, session))
         return Caller(

@@ -18,6 +18,7 @@ from taskgraph.accounts import reads, sessions
 from taskgraph.accounts.model import Tier
 from taskgraph.accounts.tokens import Claims
 from taskgraph.errors import Unauthenticated
+from taskgraph.server.gate import Caller
 from taskgraph.storage.change_tail import Change, Subscription
 from taskgraph.storage.merged_reads import MergedReads
 from taskgraph.storage.mongo import Document
@@ -29,7 +30,9 @@ RECHECK_SECONDS = 60.0
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class LiveSession:
-    """A session of a signed-in user. `ended` is set the moment this process learns that it is over."""
+    """A session of a signed-in user. `ended` is set the moment this process learns that it is over; `caller` is what its token was
+    last taken for.
+    """
 
     id: ObjectId
     user_id: ObjectId
@@ -37,6 +40,7 @@ class LiveSession:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     tier: Tier = Tier.FREE
     tier_read_at: float = -math.inf
+    caller: Caller | None = None
 
 
 class LiveSessions:

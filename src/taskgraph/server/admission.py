@@ -64,7 +64,7 @@ class Admission:
         prepared = self._documents.at_hand(parameters.query, parameters.document_id)
         if prepared is None:
             prepared = await self._documents.prepare(parameters.query, parameters.document_id)
-        compiled = prepared.operation(parameters.operation_name)
-        expect(compiled.operation)
-        charge = compiled.price.affordable(parameters.variables or {}, max_cost=self._rates.max_cost)
-        return Operation(prepared, parameters.operation_name, parameters.variables, charge)
+        chosen = prepared.operation(parameters.operation_name)
+        expect(chosen.operation)
+        charge = chosen.price.affordable(parameters.variables or {}, max_cost=self._rates.max_cost)
+        return Operation(prepared.document, chosen, parameters.variables, charge)

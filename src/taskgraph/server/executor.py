@@ -12,12 +12,20 @@ from typing import Any, cast
 import orjson
 import strawberry
 import structlog
-from graphql import ExecutionResult, GraphQLError, MiddlewareManager, OperationType, create_source_event_stream, execute
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    MiddlewareManager,
+    OperationType,
+    create_source_event_stream,
+    execute,
+)
 
 from taskgraph.errors import Busy, RequestError
-from taskgraph.server.documents import Prepared, bounded, is_query
+from taskgraph.server.documents import bounded, is_query
 from taskgraph.server.gate import OperationContext
-from taskgraph.server.plans import Plans, remembering
+from taskgraph.server.plans import Compiled, Plans, remembering
 from taskgraph.server.prices import Charge
 from taskgraph.storage import mongo
 
@@ -29,22 +37,28 @@ QUOTED = re.compile(r"(cannot represent [\w -]*value): .*|, found: .*", re.DOTAL
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Frozen ones take three times as long to make, and each request makes one.
 class Operation:
     """One operation of a prepared document with what the caller sent along, and what it is charged."""
 
-    prepared: Prepared
-    name: str | None
+    document: DocumentNode
+    chosen: Compiled
     variables: Mapping[str, Any] | None
     charge: Charge = NOTHING
 
     @property
     def is_query(self) -> bool:
         """Whether it only reads."""
-        return is_query(self.prepared.operation(self.name).operation)
+        return is_query(self.chosen.operation)
+
+    @property
+    def name(self) -> str | None:
+        """Of an operation that has one."""
+        name = self.chosen.operation.name
+        return None if name is None else name.value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Frozen ones take three times as long to make, and each request makes one.
 class Answer:
     """What is sent: `data` (absent when nothing was run) and shown errors. `was_run` tells a refused request from a failed field.
 
@@ -94,7 +108,7 @@ class Executor:
 
         What reads has mongo.READ_SECONDS, then it is BUSY; a mutation bounds its own transactions.
         """
-        chosen = operation.prepared.operation(operation.name)
+        chosen = operation.chosen
         with nullcontext() if chosen.operation.operation is OperationType.MUTATION else mongo.reading():
             roots: Mapping[str, Any] = {}
             if self._plans is not None:
@@ -104,7 +118,7 @@ class Executor:
                 roots = outcome.roots
             result = execute(
                 self._schema,
-                operation.prepared.document,
+                operation.document,
                 source,
                 context,
                 variable_values=dict(operation.variables or {}),
@@ -125,7 +139,7 @@ class Executor:
         """The messages of a subscription, each still to be `run`; an answer with errors when it cannot begin."""
         executor = self._executor_class.build(
             self._schema,
-            operation.prepared.document,
+            operation.document,
             context_value=context,
             raw_variable_values=dict(operation.variables or {}),
             **self._options(operation),

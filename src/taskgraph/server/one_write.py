@@ -1,6 +1,7 @@
 """The head and the body of an answer in one system call: on loopback and inside a data centre, a call costs as much as 2 KB."""
 
 import asyncio
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from taskgraph.server.security_headers import SecurityHeaders
 
 # The name of the ASGI extension by which an application takes a whole body and hands over a whole answer.
 WHOLE_EXCHANGE = "taskgraph.whole_exchange"
+# More are there when one of them is an answer's own, a cookie perhaps, which is not to be kept.
+USUAL_HEADERS = 4
 
 
 class Held:
@@ -73,15 +76,27 @@ class WholeExchange:
         is_usual = cycle.keep_alive and not (cycle.response_started or cycle.disconnected or cycle.waiting_for_100_continue)
         if not is_usual or cycle.flow.write_paused or cycle.scope["method"] == "HEAD":
             return False
-        lines = b"".join([b"%b: %b\r\n" % each for each in (*headers, *cycle.default_headers)])
-        # A value with a line break in it would be a header of its own; and who closes the connection has to say so to uvicorn.
-        if lines.count(b"\n") != len(headers) + len(cycle.default_headers) or b"\r\nconnection: " in lines:
+        # Those of uvicorn change each second, the others with the length of the body alone.
+        lines = _usual_lines(tuple(headers)) if len(headers) <= USUAL_HEADERS else _lines(tuple(headers))
+        own_lines = _usual_lines(tuple(cycle.default_headers))
+        if lines is None or own_lines is None:
             return False
         cycle.response_started = cycle.response_complete = True
-        cycle.transport.write_whole(b"%b%b\r\n" % (STATUS_LINE[status], lines), body)  # type: ignore[attr-defined]  # it is Held
+        cycle.transport.write_whole(b"%b%b%b\r\n" % (STATUS_LINE[status], lines, own_lines), body)  # type: ignore[attr-defined]  # it is Held
         cycle.message_event.set()
         cycle.on_response()
         return True
+
+
+def _lines(headers: tuple[tuple[bytes, bytes], ...]) -> bytes | None:
+    """None where one would be more than it seems: a value with a line break in it is a header of its own; and who closes the
+    connection has to say so to uvicorn.
+    """
+    lines = b"".join([b"%b: %b\r\n" % each for each in headers])
+    return None if lines.count(b"\n") != len(headers) or b"\r\nconnection: " in b"\r\n" + lines else lines
+
+
+_usual_lines = functools.lru_cache(maxsize=1024)(_lines)
 
 
 class _Dropped(list[tuple[bytes, bytes]]):

@@ -62,7 +62,7 @@ class ResponseCache:
 
     async def run(self, operation: Operation, caller: Caller, new_context: Callable[[], OperationContext]) -> Answer:
         """The operation's answer, kept or made now."""
-        chosen = operation.prepared.operation(operation.name)
+        chosen = operation.chosen
         if not self._seconds or not caller.versions or not self._can_repeat(chosen):
             return await self._executor.run(operation, new_context())
         marks = await self._versions.current(caller.versions)

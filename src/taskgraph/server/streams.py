@@ -26,7 +26,7 @@ class Streams:
 
     def channel(self, operation: Operation, viewer: object) -> "Channel":
         """The one for this operation, which has begun, so its variables are known to fit."""
-        chosen, variables = operation.prepared.operation(operation.name), operation.variables or {}
+        chosen, variables = operation.chosen, operation.variables or {}
         given = {name: variables[name] for name in chosen.inner_variables if name in variables}
         # Not orjson, which refuses to write some of the depths that it reads.
         key = chosen, json.dumps(given, sort_keys=True), viewer

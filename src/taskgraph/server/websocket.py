@@ -225,9 +225,8 @@ class Connection:
         return await self._admission.operation(Parameters.of(payload), self._caller, address, Reply())
 
     async def _answer(self, operation_id: str, operation: Operation) -> bool:
-        chosen = operation.prepared.operation(operation.name).operation
         assert self._caller is not None  # noqa: S101 - nothing is run before connection_init
-        if chosen.operation is OperationType.SUBSCRIPTION:
+        if operation.chosen.operation.operation is OperationType.SUBSCRIPTION:
             return await self._stream(operation_id, operation, self._caller)
         # What writes is finished, also when its client completes it or leaves: half of it may be done already.
         run = self._executor.run if operation.is_query else self._executor.finish
