@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -153,8 +154,8 @@ def test_changing_it_needs_a_viewer(server: Server, anonymous: Person) -> None:
 
 @pytest.fixture
 def hasher() -> Iterator[PasswordHasher]:
-    """Two at work and one waiting, quickly."""
-    hasher = PasswordHasher(memory_kib=64, passes=1, queue=1)
+    """One at work and two waiting, quickly."""
+    hasher = PasswordHasher(memory_kib=64, passes=1, queue=2)
     yield hasher
     hasher.close()
 
@@ -163,7 +164,18 @@ def test_hashing_gives_way_to_requests_where_processors_are_scarce(hasher: Passw
     def niceness() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-    assert [hasher._threads.submit(niceness).result() for _ in range(2)] == [min(niceness() + NICE, 19)] * 2
+    assert hasher._thread.submit(niceness).result() == min(niceness() + NICE, 19)
+
+
+@pytest.mark.anyio
+async def test_hashing_takes_no_more_than_half_of_a_processor() -> None:
+    hasher = PasswordHasher(memory_kib=8192, passes=2)
+    began, used = time.monotonic(), time.process_time()
+    await asyncio.gather(*(hasher.hash(RIGHT) for _ in range(10)))
+    passed, used = time.monotonic() - began, time.process_time() - used
+    # The last one need not be rested from.
+    assert passed > 1.8 * used
+    hasher.close()
 
 
 @pytest.mark.anyio
