@@ -90,7 +90,7 @@ def create_app(settings: Settings, *, processes: int = 1) -> ASGIApp:
     subscriptions = [hub.subscription, positions.subscription, live.subscription, PurgedEdges(db).subscription]
     tail = ChangeTail(db, [*subscriptions, *responses.subscriptions])
     over_http, over_websocket = _endpoints(resources, persisted, executor, responses)
-    metrics = Metrics(documents, persisted, plans, responses, rates, over_http, over_websocket, has_live_events=tail.is_live.is_set)
+    metrics = Metrics(persisted, plans, responses, rates, audit, over_http, over_websocket, has_live_events=tail.is_live.is_set)
     routes = [*_routes(resources, tail, over_http), *metrics.routes()]
     starlette = Starlette(routes=routes, lifespan=_lifespan(resources, tail, hub))
     app: ASGIApp = ShortPath(over_http, over_websocket, otherwise=starlette)
@@ -186,7 +186,7 @@ def _routes(resources: Resources, tail: ChangeTail, over_http: GraphQLOverHttp) 
         Route("/", home),
         Route(PATH, graphql, methods=["GET", "POST"]),
         *health.routes(),
-        *Download(resources[Database], EXPORT, resources[RateLimits]).routes(),
+        *Download(resources[Database], EXPORT, resources[AuditLog], resources[RateLimits]).routes(),
         *(graphiql.routes() if graphiql is not None else []),
     ]
 

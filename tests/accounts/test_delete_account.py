@@ -8,9 +8,10 @@ import bson
 import pytest
 from bson import ObjectId
 
-from taskgraph.accounts import sessions
+from taskgraph.accounts import reads, sessions
 from taskgraph.server.relay import global_id
 from taskgraph.storage import clock
+from taskgraph.storage.mongo import Database
 from taskgraph.tasks.model import NEVER, TASK, Task, TaskPriority, TaskStatus, title_key
 from tests.accounts.asking import (
     RIGHT,
@@ -219,6 +220,27 @@ def test_a_login_that_the_erasure_overtakes_opens_nothing(
         return await open_session(*args, **kwargs)
 
     monkeypatch.setattr(sessions, "open_session", overtaken)
+    payload = done(Person(ada.client, ada.graphql_url), "login", email=ada.email, password=RIGHT)
+    assert (problems(payload), payload["accessToken"]) == ([("BAD_CREDENTIALS", None)], None)
+    assert traces_of(server.mongo, ada) == []
+
+
+def test_a_login_that_is_stored_when_the_erasure_comes_leaves_nothing(
+    server: Server, someone: Someone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = someone()
+    read, is_erased = reads.user, False
+
+    async def overtaken(db: Database, user_id: ObjectId) -> Any:
+        nonlocal is_erased
+        if not is_erased:
+            is_erased = True
+            # The session and its entry are written; the account has not been looked for once more.
+            erased = await asyncio.to_thread(done, ada, "deleteAccount", password=RIGHT)
+            assert erased["errors"] == []
+        return await read(db, user_id)
+
+    monkeypatch.setattr(reads, "user", overtaken)
     payload = done(Person(ada.client, ada.graphql_url), "login", email=ada.email, password=RIGHT)
     assert (problems(payload), payload["accessToken"]) == ([("BAD_CREDENTIALS", None)], None)
     assert traces_of(server.mongo, ada) == []

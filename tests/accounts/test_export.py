@@ -175,6 +175,15 @@ def test_a_download_is_kept_by_nobody_in_between(server: Server, someone: Someon
     assert headers["content-type"] == "application/json"
 
 
+def test_a_download_is_told_in_the_audit_log_and_so_in_the_file(server: Server, someone: Someone) -> None:
+    ada = someone()
+    done(Person(ada.client, ada.graphql_url), "login", email=ada.email, password=WRONG)
+    found = exported(server, ada)
+    assert [each["action"] for each in found["auditLog"]] == ["downloadExport", "exportMyData", "login", "register"]
+    latest = data(ada, "{ auditLog(first: 1) { nodes { action outcome address } } }")["auditLog"]["nodes"]
+    assert latest == [{"action": "downloadExport", "outcome": "DONE", "address": "127.0.0.1"}]
+
+
 def test_a_wrong_password_gives_no_link(server: Server, someone: Someone) -> None:
     ada = someone()
     payload = asked(ada, WRONG)

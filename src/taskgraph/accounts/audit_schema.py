@@ -35,7 +35,10 @@ class AuditEntry(Node):
     """Wraps a stored entry."""
 
     at: datetime = stored("at", "When it was written.")
-    action: str = stored("action", "Name of the mutation: `login`, `changePassword`, `updateTask`.")
+    action: str = stored(
+        "action",
+        "Name of the mutation: `login`, `changePassword`, `updateTask`; `downloadExport` where the link of `exportMyData` was used.",
+    )
     outcome: AuditOutcome = stored("outcome", "How it ended.")
     code: str | None = stored("code", "Why it was refused or failed, the first reason if there were several.")
     address: str | None = stored("address", "IP address that the request came from, as the rate limits see it.")

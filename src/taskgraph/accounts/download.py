@@ -1,8 +1,10 @@
 """`GET /export/<secret>`: an account's export as a file. The link is the proof; neither cookies nor tokens count here."""
 
 import asyncio
+import uuid
 from http import HTTPStatus
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -12,22 +14,27 @@ from taskgraph.accounts import export_links
 from taskgraph.accounts.export import Export
 from taskgraph.accounts.schema import EXPORT_PATH
 from taskgraph.server.rate_limit import REFUSED, RateLimited, RateLimits
+from taskgraph.storage.audit_log import AuditLog, Trail
 from taskgraph.storage.mongo import Database
 
 # Between two pieces that a client takes; MongoDB keeps a cursor for it meanwhile.
 SEND_SECONDS = 30
+# In the audit log.
+ACTION = "downloadExport"
 HEADERS = {
     "cache-control": "no-store",
     "content-disposition": 'attachment; filename="taskgraph-account.json"',
 }
+log = structlog.get_logger(__name__)
 
 
 class Download:
     """The endpoint; each attempt counts as an operation of its address."""
 
-    def __init__(self, db: Database, export: Export, rates: RateLimits) -> None:
+    def __init__(self, db: Database, export: Export, audit: AuditLog, rates: RateLimits) -> None:
         self._db = db
         self._export = export
+        self._audit = audit
         self._rates = rates
 
     def routes(self) -> list[Route]:
@@ -39,13 +46,17 @@ class Download:
         if request.method != "GET":
             # Who only looks, as programs do that preview links, must not use it up.
             return PlainTextResponse("Get it.", HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "GET", **HEADERS})
+        address = request.client.host if request.client else None
         if self._rates.is_on:
             try:
-                await self._rates.admit(None, request.client.host if request.client else None, REFUSED)
+                await self._rates.admit(None, address, REFUSED)
             except RateLimited as error:
-                wait = {"retry-after": str(error.retry_after_seconds)}
+                wait = {"cache-control": "no-store", "retry-after": str(error.retry_after_seconds)}
                 return PlainTextResponse(str(error), HTTPStatus.TOO_MANY_REQUESTS, wait)
-        user = await export_links.redeem(self._db, request.path_params["secret"])
+        trail = Trail(ACTION, None, None, address, uuid.uuid4().hex)
+        user = await export_links.redeem(self._db, request.path_params["secret"], trail)
+        # What was told a moment ago belongs into the file, too.
+        await self._audit.flush()
         if user is None:
             gone = "This link is not valid any more; ask for a new one by exportMyData."
             return PlainTextResponse(gone, HTTPStatus.NOT_FOUND, {"cache-control": "no-store"})
@@ -62,4 +73,7 @@ class _Bounded(StreamingResponse):
             async with asyncio.timeout(SEND_SECONDS):
                 await send(message)
 
-        await super().__call__(scope, receive, bounded)
+        try:
+            await super().__call__(scope, receive, bounded)
+        except TimeoutError:
+            log.info("download given up: its client has stopped taking it")

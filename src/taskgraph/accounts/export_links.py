@@ -33,8 +33,8 @@ async def offer(db: Database, session_id: ObjectId, trail: Trail) -> tuple[str, 
     return base64url.encode(session_id.binary + secret), until
 
 
-async def redeem(db: Database, text: str) -> Document | None:
-    """The user whose export the link leads to, once; None for anything else."""
+async def redeem(db: Database, text: str, trail: Trail) -> Document | None:
+    """The user whose export the link leads to, once, which the trail then tells; None for anything else."""
     raw = base64url.decode(text)
     if raw is None or len(raw) != ID_BYTES + SECRET_BYTES:
         return None
@@ -49,4 +49,8 @@ async def redeem(db: Database, text: str) -> Document | None:
         },
         {"$set": {"exportDigest": None}},
     )
-    return None if session is None else await reads.user(db, session["userId"])
+    if session is None:
+        return None
+    trail.user_id, trail.session_id = session["userId"], session["_id"]
+    await trail.leave(db)
+    return await reads.user(db, session["userId"])

@@ -92,18 +92,20 @@ async def open_session(
         user_agent=user_agent and user_agent[:USER_AGENT_CHARACTERS],
     ).model_dump_doc()
     await db["sessions"].insert_one(session)
+    is_told = trail is not None and not trail.is_left
+    if trail is not None and is_told:
+        trail.user_id, trail.session_id = user["_id"], session["_id"]
+        await trail.leave(db)
     # The account may have been erased, or its password changed, since the password was checked. Both happen before the sessions
-    # are looked for that must end, so one of the two sees the other.
+    # and entries are looked for that must end, so one of the two sees the other.
     now_stored = await reads.user(db, user["_id"])
     if now_stored is None or now_stored["passwordHash"] != user["passwordHash"]:
         await db["sessions"].delete_one({"_id": session["_id"]})
-        if trail is not None:
-            trail.user_id = None if now_stored is None else user["_id"]
+        if trail is not None and is_told:
+            await trail.take_back(db)
+            trail.user_id, trail.session_id = None if now_stored is None else user["_id"], None
         raise AccountChanged
     await _end_surplus(db, user["_id"])
-    if trail is not None and not trail.is_left:
-        trail.user_id, trail.session_id = user["_id"], session["_id"]
-        await trail.leave(db)
     return Granted(session, token)
 
 

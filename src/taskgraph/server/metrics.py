@@ -15,13 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from taskgraph.server.documents import Documents
 from taskgraph.server.http import GraphQLOverHttp
 from taskgraph.server.persisted import PLACES, PersistedDocuments
 from taskgraph.server.plans import Plans
 from taskgraph.server.rate_limit import WINDOWS, RateLimits
 from taskgraph.server.response_cache import ResponseCache
 from taskgraph.server.websocket import GraphQLOverWebSocket
+from taskgraph.storage.audit_log import AuditLog
 
 
 class Metrics(Collector):
@@ -29,21 +29,21 @@ class Metrics(Collector):
 
     def __init__(
         self,
-        documents: Documents,
         persisted: PersistedDocuments,
         plans: Plans | None,
         responses: ResponseCache,
         rates: RateLimits,
+        audit: AuditLog,
         over_http: GraphQLOverHttp,
         over_websocket: GraphQLOverWebSocket,
         *,
         has_live_events: Callable[[], bool],
     ) -> None:
-        self._documents = documents
         self._persisted = persisted
         self._plans = plans
         self._responses = responses
         self._rates = rates
+        self._audit = audit
         self._over_http = over_http
         self._over_websocket = over_websocket
         self._has_live_events = has_live_events
@@ -64,6 +64,7 @@ class Metrics(Collector):
         yield InfoMetricFamily("taskgraph_process", "Who answers.", {"version": version("taskgraph"), "pid": str(os.getpid())})
         yield from self._of_requests()
         yield from self._of_limits()
+        yield from self._of_audit_log()
         yield from self._of_documents()
         yield from self._of_plans()
         yield from self._of_live_updates()
@@ -94,11 +95,16 @@ class Metrics(Collector):
         )
         yield GaugeMetricFamily("taskgraph_rate_limit_processes", "Processes that share the limits then.", rates.processes)
 
+    def _of_audit_log(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "taskgraph_audit_entries_dropped", "Entries lost because the database was away for too long.", self._audit.dropped
+        )
+
     def _of_documents(self) -> Iterator[Metric]:
         documents = CounterMetricFamily("taskgraph_documents", "Documents that came, by what was done.", labels=["result"])
-        documents.add_metric(["hit"], self._documents.hits)
-        documents.add_metric(["miss"], self._documents.misses)
-        documents.add_metric(["failed"], self._documents.failures)
+        documents.add_metric(["hit"], self._persisted.documents.hits)
+        documents.add_metric(["miss"], self._persisted.documents.misses)
+        documents.add_metric(["failed"], self._persisted.documents.failures)
         yield documents
         named = CounterMetricFamily(
             "taskgraph_named_documents", "Documents that were only named, by where they were.", labels=["found"]
@@ -109,8 +115,8 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             "taskgraph_untrusted_documents", "Documents not on the operator's list.", self._persisted.untrusted
         )
-        yield GaugeMetricFamily("taskgraph_documents_kept", "Documents that are kept.", self._documents.kept)
-        yield GaugeMetricFamily("taskgraph_documents_kept_bytes", "What they take, about.", self._documents.kept_bytes)
+        yield GaugeMetricFamily("taskgraph_documents_kept", "Documents that are kept.", self._persisted.documents.kept)
+        yield GaugeMetricFamily("taskgraph_documents_kept_bytes", "What they take, about.", self._persisted.documents.kept_bytes)
 
     def _of_plans(self) -> Iterator[Metric]:
         left = CounterMetricFamily(

@@ -78,7 +78,7 @@ class PersistedDocuments:
     def __init__(self, documents: Documents, trusted: TrustedDocuments, redis: Redis, settings: Settings) -> None:
         self.found: Counter[str] = Counter()
         self.untrusted = 0
-        self._documents = documents
+        self.documents = documents
         self._has_list = settings.trusted_documents != "off"
         self._is_enforced = settings.trusted_documents == "enforce"
         self._trusted = trusted
@@ -90,16 +90,16 @@ class PersistedDocuments:
 
     def at_hand(self, query: str, document_id: str | None) -> Prepared | None:
         """What `prepare` would give if nothing has to be looked up or judged for it; None else. DocumentRefused."""
-        return None if self._has_list or document_id is not None else self._documents.known(query)
+        return None if self._has_list or document_id is not None else self.documents.known(query)
 
     def knows(self, query: str, document_id: str | None) -> bool:
         """Whether the document was judged before, so that `prepare` costs next to nothing."""
         text = query or self._trusted.by_id.get(document_id or "") or self._memory.get(document_id or "")
-        return text is not None and self._documents.knows(text)
+        return text is not None and self.documents.knows(text)
 
     async def prepare(self, query: str, document_id: str | None) -> Prepared:
         """The document to run; `query` is empty where the client only names it. PersistedQueryNotFound, BadUserInput, DocumentRefused, Busy."""
-        return await self._documents.prepare_aside(await self._text(query, document_id))
+        return await self.documents.prepare_aside(await self._text(query, document_id))
 
     async def keep(self, query: str, document_id: str | None, *, of_viewer: bool) -> None:
         """Remembers a document that was sent with its hash, and that `prepare` has found to be fit to run."""

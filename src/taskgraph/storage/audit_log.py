@@ -87,6 +87,7 @@ class Trail:
     kind: str | None = None
     targets: Sequence[ObjectId] = field(default_factory=list)
     is_left: bool = False
+    entry_id: ObjectId = field(default_factory=ObjectId)
 
     def told(self, outcome: AuditOutcome = AuditOutcome.DONE, *, code: str | None = None, at: datetime | None = None) -> Document:
         """The entry but for its id. Not made by the model, which would cost as much as the rest of a write's bookkeeping."""
@@ -105,16 +106,22 @@ class Trail:
 
     async def leave(self, db: Database, session: Session | None = None) -> None:
         """Stores that it was done, in the caller's transaction, which may have to be repeated, or by itself."""
-        await db[COLLECTION].insert_one({"_id": ObjectId(), **self.told()}, session=session)
+        await db[COLLECTION].insert_one({"_id": self.entry_id, **self.told()}, session=session)
         self.is_left = session is None
+
+    async def take_back(self, db: Database) -> None:
+        """For what was left before it was certain, and then did not come to pass."""
+        await db[COLLECTION].delete_one({"_id": self.entry_id})
+        self.is_left = False
 
 
 class AuditLog:
-    """The log of one deployment, as this process writes it; `run` until cancelled, then `flush`."""
+    """The log of one deployment, as this process writes it; `run` until cancelled, then `flush`. `dropped` counts what was lost."""
 
     def __init__(self, db: Database, settings: Settings) -> None:
         self._db = db
         self._retention_days = settings.audit_retention_days
+        self.dropped = 0
         self._waiting: deque[Document] = deque()
         self._has_some = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -123,6 +130,7 @@ class AuditLog:
         """Writes an entry soon: for what has changed nothing."""
         if len(self._waiting) >= WAITING:
             self._waiting.popleft()
+            self.dropped += 1
             log.warning("an audit entry was dropped: the database has been away for too long")
         self._waiting.append({"_id": ObjectId(), **trail.told(outcome, code=code)})
         self._has_some.set()
