@@ -12,7 +12,16 @@ import orjson
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from bson import ObjectId, Timestamp
-from graphql import OperationDefinitionNode, parse
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    Node,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    parse,
+)
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as search
 from hypothesis import strategies as st
@@ -144,17 +153,40 @@ def unchecked(text: str) -> Prepared:
 
 
 def one_root_each(text: str) -> Iterator[str]:
-    """The same document, with all but one of its root fields skipped; locations stay as they are."""
+    """The same document, with all but one of its root fields skipped, in whatever fragments they stand; locations stay as they are."""
     document = parse(text)
     operation = document.definitions[0]
     assert isinstance(operation, OperationDefinitionNode)
-    spans = [each.loc for each in operation.selection_set.selections if each.loc is not None]
-    for kept in spans:
+    fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
+
+    def others(selection_set: SelectionSetNode) -> Iterator[list[Node]]:
+        """For each of the fields what stands beside it, and beside what it stands in."""
+        for kept in selection_set.selections:
+            beside: list[Node] = [each for each in selection_set.selections if each is not kept]
+            if isinstance(kept, FieldNode):
+                yield beside
+            else:
+                fragment = fragments[kept.name.value] if isinstance(kept, FragmentSpreadNode) else kept
+                assert isinstance(fragment, FragmentDefinitionNode | InlineFragmentNode)
+                for each in others(fragment.selection_set):
+                    yield [*beside, *each]
+
+    for nodes in others(operation.selection_set):
         characters = list(text)
-        for span in spans:
-            if span is not kept:
-                characters[span.start : span.end] = " " * (span.end - span.start)
+        for node in nodes:
+            assert node.loc is not None
+            characters[node.loc.start : node.loc.end] = " " * (node.loc.end - node.loc.start)
         yield "".join(characters)
+
+
+def test_each_root_field_is_told_apart_wherever_it_stands() -> None:
+    text = "{ a ... { b ...F } } fragment F on Query { c d }"
+    assert [" ".join(each.split()) for each in one_root_each(text)] == [
+        "{ a } fragment F on Query { c d }",
+        "{ ... { b } } fragment F on Query { c d }",
+        "{ ... { ...F } } fragment F on Query { c }",
+        "{ ... { ...F } } fragment F on Query { d }",
+    ]
 
 
 @pytest.fixture(scope="module")
