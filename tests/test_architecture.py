@@ -45,6 +45,7 @@ ORDER = {
     "server": (
         *(
             "gate",
+            "frames",
             "socket",
             "deadline",
             "attendance",
@@ -86,7 +87,7 @@ ORDER = {
             "http",
             "websocket",
         ),
-        *("health", "metrics", "page", "frames", "bounded_protocol", "cors"),
+        *("health", "metrics", "page", "bounded_protocol", "cors"),
     ),
     "context": (),
     "accounts": (

@@ -18,7 +18,7 @@ from taskgraph.server.documents import Documents
 from taskgraph.server.websocket import OPERATIONS, GraphQLOverWebSocket
 from taskgraph.tasks import reads
 from tests.conftest import Launch, MakeSettings, Server, Someone, migrated, served
-from tests.live.sockets import Closed, Socket, connected, opened
+from tests.live.sockets import PATIENCE_SECONDS, Closed, Socket, connected, opened
 from tests.people import PASSWORD, Person, registered
 from tests.processes import eventually
 
@@ -355,6 +355,25 @@ def test_a_bug_in_one_operation_ends_that_one(socket: Socket, monkeypatch: pytes
     assert [each.get("request_id") for each in logged if each["event"] == "internal error"] == [error["extensions"]["requestId"]]
     assert error["message"] == "Something went wrong on our side. Please report the requestId."
     assert socket.ask(TYPENAME) == {"data": {"__typename": "Query"}}
+
+
+@pytest.mark.parametrize("length", [125, 126, 127, 65_535, 65_536, 200_000])
+def test_a_message_of_any_length_arrives_whole(socket: Socket, length: int) -> None:
+    """Where the length of its frame is written in one, three and nine bytes."""
+    uses = length // 10_000 + 1
+
+    def answer(size: int, padding: int) -> str:
+        shown = " ".join(f"d{number}: description" for number in range(uses))
+        create = f'createTask(input: {{title: "t", description: $text}}) {{ task {{ {shown} {"p" * padding}: __typename }} }}'
+        socket.subscribe(f"mutation($text: String!) {{ {create} }}", {"text": "x" * size})
+        text = socket.connection.recv(timeout=PATIENCE_SECONDS)
+        assert socket.receive() == {"type": "complete", "id": "1"}
+        return str(text)
+
+    more = length - len(answer(1, 1))
+    text = answer(1 + more // uses, 1 + more % uses)
+    assert len(text) == length
+    assert json.loads(text)["payload"]["data"]["createTask"]["task"]["d0"] == "x" * (1 + more // uses)
 
 
 def test_a_bug_before_an_operation_runs_ends_that_one(socket: Socket, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,11 @@
 """One WebSocket in the terms of ASGI and nothing between: a layer more is a call for each message and a frame for each idle client."""
 
+from collections.abc import Callable
+
 from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope, Send
+
+from taskgraph.server.frames import TEXT_AT_ONCE
 
 
 class Disconnected(Exception):
@@ -15,6 +19,7 @@ class Socket(HTTPConnection):
         super().__init__(scope)
         self._receive = receive
         self._send = send
+        self._send_at_once: Callable[[str], bool] | None = scope.get("extensions", {}).get(TEXT_AT_ONCE)
 
     async def accept(self, subprotocol: str | None = None) -> None:
         """Comes first, and once."""
@@ -27,6 +32,10 @@ class Socket(HTTPConnection):
         if message["type"] == "websocket.disconnect":
             raise Disconnected
         return message
+
+    def sent_at_once(self, text: str) -> bool:
+        """Sends the text if there is nothing to wait for; whether it did."""
+        return self._send_at_once is not None and self._send_at_once(text)
 
     async def send_text(self, text: str) -> None:
         """Waits while the client is slow to take what it was sent; Disconnected."""

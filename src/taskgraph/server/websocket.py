@@ -312,6 +312,8 @@ class Connection:
         await self._send_text(orjson.dumps(message).decode())
 
     async def _send_text(self, text: str) -> None:
+        if self._socket.sent_at_once(text):
+            return
         try:
             await self._sending.bound(self._socket.send_text(text))
         except TimeoutError as error:
