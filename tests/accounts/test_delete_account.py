@@ -225,25 +225,31 @@ def test_a_login_that_the_erasure_overtakes_opens_nothing(
     assert traces_of(server.mongo, ada) == []
 
 
+@pytest.mark.parametrize("is_seen", [True, False])
 def test_a_login_that_is_stored_when_the_erasure_comes_leaves_nothing(
-    server: Server, someone: Someone, monkeypatch: pytest.MonkeyPatch
+    server: Server, someone: Someone, monkeypatch: pytest.MonkeyPatch, *, is_seen: bool
 ) -> None:
+    """Whether or not the account is seen once more when the session and its entry are written."""
     ada = someone()
     read, is_erased = reads.user, False
 
     async def overtaken(db: Database, user_id: ObjectId) -> Any:
         nonlocal is_erased
+        user = await read(db, user_id)
         if not is_erased:
             is_erased = True
-            # The session and its entry are written; the account has not been looked for once more.
             erased = await asyncio.to_thread(done, ada, "deleteAccount", password=RIGHT)
             assert erased["errors"] == []
-        return await read(db, user_id)
+        return user if is_seen else await read(db, user_id)
 
     monkeypatch.setattr(reads, "user", overtaken)
+    logins = {"action": "login", "outcome": "DONE"}
+    before = server.mongo["audit"].count_documents(logins)
     payload = done(Person(ada.client, ada.graphql_url), "login", email=ada.email, password=RIGHT)
-    assert (problems(payload), payload["accessToken"]) == ([("BAD_CREDENTIALS", None)], None)
     assert traces_of(server.mongo, ada) == []
+    if not is_seen:
+        assert (problems(payload), payload["accessToken"]) == ([("BAD_CREDENTIALS", None)], None)
+        assert server.mongo["audit"].count_documents(logins) == before
 
 
 def test_sockets_of_the_account_are_closed(server: Server, someone: Someone) -> None:

@@ -170,12 +170,12 @@ def test_hashing_gives_way_to_requests_where_processors_are_scarce(hasher: Passw
 @pytest.mark.anyio
 async def test_hashing_takes_no_more_than_half_of_a_processor() -> None:
     hasher = PasswordHasher(memory_kib=8192, passes=2)
-    began, used = time.monotonic(), time.process_time()
+    began, used = time.monotonic(), hasher._thread.submit(time.thread_time).result()
     await asyncio.gather(*(hasher.hash(RIGHT) for _ in range(10)))
-    passed, used = time.monotonic() - began, time.process_time() - used
-    # The last one need not be rested from.
-    assert passed > 1.8 * used
+    passed, used = time.monotonic() - began, hasher._thread.submit(time.thread_time).result() - used
     hasher.close()
+    # Twice, but for the last one, which need not be rested from.
+    assert passed > 1.7 * used
 
 
 @pytest.mark.anyio

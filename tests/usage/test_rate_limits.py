@@ -12,6 +12,7 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
+from taskgraph.storage import redis
 from tests.accounts.test_login_throttle import own_valkey
 from tests.conftest import Launch, MakeSettings, Server, Someone, migrated, served
 from tests.live.sockets import connected
@@ -369,6 +370,24 @@ def test_without_redis_each_process_admits_its_share(
     found = numbers(one.url)
     assert (found["taskgraph_rate_limit_is_local"], found["taskgraph_rate_limit_processes"]) == (1, workers)
     assert found["taskgraph_rate_limit_local_total"] > 0
+
+
+@pytest.mark.parametrize("url", ["rediss://127.0.0.1:1/0", "unix:///nowhere.sock", "valkeys://127.0.0.1:1/0", "redis://127.0.0.1:1/0"])
+def test_counting_goes_to_redis_by_the_same_kind_of_connection(settings: MakeSettings, url: str) -> None:
+    cache = redis.connect(settings(redis_url=url))
+    assert cache.client is not None
+    assert cache.patient_pool().connection_class is cache.client.connection_pool.connection_class
+
+
+def test_a_volley_from_one_socket_is_counted_in_redis(few: Server, ada: Person) -> None:
+    """More at once than there are connections, which is no reason to leave Redis alone."""
+    before = numbers(few.url)["taskgraph_rate_limit_local_total"]
+    with connected(few.ws_url, ada.token) as socket:
+        for number in range(90):
+            socket.subscribe(TYPENAME, id=str(number))
+        answers = [socket.receive() for _ in range(180)]
+    assert [each["type"] for each in answers].count("next") == 90
+    assert numbers(few.url)["taskgraph_rate_limit_local_total"] == before
 
 
 def test_a_frozen_redis_delays_nobody_for_long(settings: MakeSettings, mongo_client: MongoClient[dict[str, Any]]) -> None:

@@ -55,11 +55,11 @@ class Download:
                 return PlainTextResponse(str(error), HTTPStatus.TOO_MANY_REQUESTS, wait)
         trail = Trail(ACTION, None, None, address, uuid.uuid4().hex)
         user = await export_links.redeem(self._db, request.path_params["secret"], trail)
-        # What was told a moment ago belongs into the file, too.
-        await self._audit.flush()
         if user is None:
             gone = "This link is not valid any more; ask for a new one by exportMyData."
             return PlainTextResponse(gone, HTTPStatus.NOT_FOUND, {"cache-control": "no-store"})
+        # What was told a moment ago belongs into the file, too.
+        await self._audit.flush()
         return _Bounded(self._export.stream(self._db, user), media_type="application/json", headers=HEADERS)
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 
 from taskgraph.accounts import reads
+from taskgraph.errors import Unauthenticated
 from taskgraph.storage import base64url, clock
 from taskgraph.storage.audit_log import Trail
 from taskgraph.storage.mongo import Database, Document, Session, transaction
@@ -20,12 +21,14 @@ VALID_SECONDS = 300
 
 
 async def offer(db: Database, session_id: ObjectId, trail: Trail) -> tuple[str, datetime]:
-    """The secret part of a new link and when it ends; a former one of the session is worthless from now on."""
+    """The secret part of a new link and when it ends; a former one of the session is worthless from now on. Unauthenticated."""
     secret, until = secrets.token_bytes(SECRET_BYTES), clock.now() + timedelta(seconds=VALID_SECONDS)
     link = {"exportDigest": hashlib.sha256(secret).digest(), "exportUntil": until}
 
     async def write(session: Session) -> None:
-        await db["sessions"].update_one({"_id": session_id}, {"$set": link}, session=session)
+        offered = await db["sessions"].update_one({"_id": session_id}, {"$set": link}, session=session)
+        if not offered.matched_count:
+            raise Unauthenticated("The session has ended; sign in again.")
         await trail.leave(db, session)
 
     await transaction(db, write)
@@ -53,4 +56,7 @@ async def redeem(db: Database, text: str, trail: Trail) -> Document | None:
         return None
     trail.user_id, trail.session_id = session["userId"], session["_id"]
     await trail.leave(db)
-    return await reads.user(db, session["userId"])
+    user = await reads.user(db, session["userId"])
+    if user is None:
+        await trail.take_back(db)
+    return user

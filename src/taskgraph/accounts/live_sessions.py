@@ -80,7 +80,8 @@ class LiveSessions:
         session.checked_at = time.monotonic()
         self._known[session.id] = session
         if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+            _, forgotten = self._known.popitem(last=False)
+            forgotten.caller = None
         return session
 
     async def tier(self, session: LiveSession) -> Tier:
@@ -105,6 +106,8 @@ class LiveSessions:
         self._known.pop(session_id, None)
         if session := self._held.pop(session_id, None):
             session.ended.set()
+            # It leads back to the session, which would wait for the garbage collector.
+            session.caller = None
 
     def end_all_of(self, user_id: ObjectId, *, keep: ObjectId | None = None) -> None:
         """The same for every session of a user but `keep`."""

@@ -76,12 +76,12 @@ class PasswordHasher:
     def _at_a_pace(self, work: Callable[[], Result]) -> Result:
         """On the thread: rests before it works and not after, so that nobody waits for a rest that nobody needs."""
         time.sleep(max(0.0, self._rests_until - time.monotonic()))
-        began = time.monotonic()
+        # Of the processor, as a process may be stopped for minutes in between.
+        began = time.thread_time()
         try:
             return work()
         finally:
-            ended = time.monotonic()
-            self._rests_until = ended + REST * (ended - began)
+            self._rests_until = time.monotonic() + REST * (time.thread_time() - began)
 
     async def _run(self, work: Callable[[], Result]) -> Result:
         if self._places == 0:

@@ -282,11 +282,13 @@ class Mutation:
             raise sessions.RefreshTokenMissing
         await sign_ins.admit(context.resources[RateLimits], sessions.handle_of(token))
         granted = await sessions.refresh(context.db, token, context.trail, ttl_seconds=context.settings.refresh_token_seconds)
+        # Nobody has the new tokens yet. And whoever erases the account now finds the entry.
+        await context.trail.leave(context.db)
         user = await reads.user(context.db, granted.session["userId"])
         if user is None:
+            await context.trail.take_back(context.db)
+            context.trail.user_id = context.trail.session_id = None
             raise sessions.RefreshRefused
-        # Nobody has the new tokens yet.
-        await context.trail.leave(context.db)
         return _signed_in(context, user, granted, RefreshSessionPayload)
 
     @strawberry.mutation(

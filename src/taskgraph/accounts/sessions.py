@@ -100,9 +100,10 @@ async def open_session(
     # and entries are looked for that must end, so one of the two sees the other.
     now_stored = await reads.user(db, user["_id"])
     if now_stored is None or now_stored["passwordHash"] != user["passwordHash"]:
-        await db["sessions"].delete_one({"_id": session["_id"]})
         if trail is not None and is_told:
             await trail.take_back(db)
+        await db["sessions"].delete_one({"_id": session["_id"]})
+        if trail is not None:
             trail.user_id, trail.session_id = None if now_stored is None else user["_id"], None
         raise AccountChanged
     await _end_surplus(db, user["_id"])

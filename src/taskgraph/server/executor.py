@@ -37,7 +37,8 @@ QUOTED = re.compile(r"(cannot represent [\w -]*value): .*|, found: .*", re.DOTAL
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)  # Frozen ones take three times as long to make, and each request makes one.
+# Like all records that each request makes, not frozen: those take three times as long to make.
+@dataclass(slots=True)
 class Operation:
     """One operation of a prepared document with what the caller sent along, and what it is charged."""
 
@@ -58,7 +59,7 @@ class Operation:
         return None if name is None else name.value
 
 
-@dataclass(slots=True)  # Frozen ones take three times as long to make, and each request makes one.
+@dataclass(slots=True)
 class Answer:
     """What is sent: `data` (absent when nothing was run) and shown errors. `was_run` tells a refused request from a failed field.
 

@@ -11,7 +11,7 @@ from taskgraph.server.security_headers import SecurityHeaders
 
 # The name of the ASGI extension by which an application takes a whole body and hands over a whole answer.
 WHOLE_EXCHANGE = "taskgraph.whole_exchange"
-# More are there when one of them is an answer's own, a cookie perhaps, which is not to be kept.
+# What comes behind them is an answer's own, a cookie perhaps, and not to be kept.
 USUAL_HEADERS = 4
 
 
@@ -77,12 +77,12 @@ class WholeExchange:
         if not is_usual or cycle.flow.write_paused or cycle.scope["method"] == "HEAD":
             return False
         # Those of uvicorn change each second, the others with the length of the body alone.
-        lines = _usual_lines(tuple(headers)) if len(headers) <= USUAL_HEADERS else _lines(tuple(headers))
-        own_lines = _usual_lines(tuple(cycle.default_headers))
-        if lines is None or own_lines is None:
+        usual, more = _usual_lines(tuple(headers[:USUAL_HEADERS])), _lines(tuple(headers[USUAL_HEADERS:]))
+        own = _usual_lines(tuple(cycle.default_headers))
+        if usual is None or more is None or own is None:
             return False
         cycle.response_started = cycle.response_complete = True
-        cycle.transport.write_whole(b"%b%b%b\r\n" % (STATUS_LINE[status], lines, own_lines), body)  # type: ignore[attr-defined]  # it is Held
+        cycle.transport.write_whole(b"%b%b%b%b\r\n" % (STATUS_LINE[status], usual, more, own), body)  # type: ignore[attr-defined]  # it is Held
         cycle.message_event.set()
         cycle.on_response()
         return True

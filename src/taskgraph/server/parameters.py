@@ -9,7 +9,7 @@ from taskgraph.server.limits import check_variables
 from taskgraph.server.persisted import named
 
 
-@dataclass(slots=True)  # Frozen ones take three times as long to make, and each request makes one.
+@dataclass(slots=True)
 class Parameters:
     """Of one operation, as it was sent."""
 

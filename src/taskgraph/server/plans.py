@@ -70,7 +70,7 @@ class Compiled:
     identity: object = field(default_factory=object)
 
 
-@dataclass(slots=True)  # Frozen ones take three times as long to make, and each request makes one.
+@dataclass(slots=True)
 class Outcome:
     """What became of an attempt: the data, or None and what the root fields gave before it was left."""
 

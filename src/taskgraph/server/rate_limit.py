@@ -2,7 +2,7 @@
 
 A window begins with its first operation. The counters are the library's, in Redis for all processes: it adds and compares in
 one step, so any number of processes admit what the limit says. It would count what it refuses, too, so that nothing is offered
-to it which does not fit; what races for the last points may still lose them both. While Redis is away each process admits its
+to it which does not fit; only what loses a race for the last points is counted and refused. While Redis is away each process admits its
 share of every limit by itself, and has that counted later.
 """
 
@@ -67,7 +67,7 @@ class Standing:
 
 
 class RateLimited(RequestError):
-    """RATE_LIMITED; nothing was run, and nothing was taken from this window. Over HTTP also status 429 and a Retry-After header."""
+    """RATE_LIMITED; nothing was run, and nothing taken from this window, unless another was faster by a moment. Over HTTP also status 429 and a Retry-After header."""
 
     code = "RATE_LIMITED"
 
@@ -107,15 +107,12 @@ class RateLimits:
         windows = []
         if charge.sign_ins:
             windows.append((self._sign_ins, address_key(address), charge.sign_ins))
-        if purse is None:
-            windows.append((self._anonymous, address_key(address), max(1, charge.fields)))
-        else:
-            windows.append((Window(VIEWER, await purse.points(), self._seconds), purse.account, max(1, charge.cost)))
+        windows.append((*await self._own(purse, address), max(1, charge.fields if purse is None else charge.cost)))
         return [await self.take(window, key, points) for window, key, points in windows]
 
     async def expect_room(self, purse: Purse | None, address: str | None) -> None:
         """Takes nothing from the caller's window. RateLimited when nothing is left in it."""
-        standing, *_ = await self.standing(purse, address)
+        standing = await self.take(*await self._own(purse, address), 0)
         if standing.remaining < 1:
             self.refused[standing.window.name] += 1
             raise RateLimited(standing, 1)
@@ -129,10 +126,13 @@ class RateLimits:
         """Of the caller in each window, without taking anything; empty where nothing is limited."""
         if not self.is_on:
             return []
-        window, key = self._anonymous, address_key(address)
-        if purse is not None:
-            window, key = Window(VIEWER, await purse.points(), self._seconds), purse.account
-        return [await self.take(window, key, 0), await self.take(self._sign_ins, address_key(address), 0)]
+        return [await self.take(*await self._own(purse, address), 0), await self.take(self._sign_ins, address_key(address), 0)]
+
+    async def _own(self, purse: Purse | None, address: str | None) -> tuple[Window, str]:
+        """The window that a caller has for all they do, and under which key."""
+        if purse is None:
+            return self._anonymous, address_key(address)
+        return Window(VIEWER, await purse.points(), self._seconds), purse.account
 
     async def take(self, window: Window, key: str, points: int) -> Standing:
         """Takes points from one window. RateLimited."""
@@ -157,23 +157,20 @@ class RateLimits:
 
     async def _take_there(self, limiter: FixedWindowRateLimiter, window: Window, key: str, points: int) -> tuple[bool, int, float]:
         """From what all processes share."""
-        item = window.item
-        owed = self._owed.pop(item.key_for(key), 0)
-        try:
-            if owed:
-                await limiter.hit(item, key, cost=owed)
-        except BaseException:
-            self._owed[item.key_for(key)] += owed
-            raise
+        item, name = window.item, window.item.key_for(key)
         stats = await limiter.get_window_stats(item, key)
+        # Redis answers: what it is told now may be counted although its reply is late, and is not told again.
+        owed = self._owed.pop(name, 0)
+        remaining = max(0, stats.remaining - owed)
         # Redis gives whole seconds; who comes back in between would be refused once more.
         left_seconds = min(window.seconds, max(0.0, stats.reset_time - time.time()) + 1)
         if stats.remaining == window.limit:
-            left_seconds = window.seconds
-        if stats.remaining < points:
-            return False, stats.remaining, left_seconds
-        taken = points == 0 or await limiter.hit(item, key, cost=points)
-        return taken, stats.remaining - points if taken else 0, left_seconds
+            left_seconds = window.seconds if points else 0.0
+        fits = points <= remaining
+        taken = fits
+        if told := owed + (points if fits else 0):
+            taken = await limiter.hit(item, key, cost=told) and fits
+        return taken, remaining - points if taken else (0 if fits else remaining), left_seconds
 
     def _take_here(self, window: Window, name: str, points: int) -> tuple[bool, int, float]:
         """From this process's share. Nothing is awaited in between, so this is one step, too."""

@@ -33,6 +33,7 @@ BATCH_SECONDS = 0.05
 RETRY_SECONDS = 1.0
 # While MongoDB is away; what comes first then goes first.
 WAITING = 10_000
+FORGOTTEN = 100
 FLUSH_SECONDS = 2.0
 DUPLICATE_KEY = 11000
 # By which operators, and tests, tell these commands from those of requests.
@@ -122,12 +123,16 @@ class AuditLog:
         self._db = db
         self._retention_days = settings.audit_retention_days
         self.dropped = 0
+        # Who is being signed in while they are erased would be told of afterwards.
+        self._forgotten: deque[ObjectId] = deque(maxlen=FORGOTTEN)
         self._waiting: deque[Document] = deque()
         self._has_some = asyncio.Event()
         self._turn = asyncio.Lock()
 
     def note(self, trail: Trail, outcome: AuditOutcome, *, code: str | None = None) -> None:
         """Writes an entry soon: for what has changed nothing."""
+        if trail.user_id in self._forgotten:
+            trail.user_id = trail.session_id = None
         if len(self._waiting) >= WAITING:
             self._waiting.popleft()
             self.dropped += 1
@@ -159,6 +164,7 @@ class AuditLog:
 
     async def forget(self, user_id: ObjectId) -> None:
         """Cuts the link between a user and their entries, which stay, all under one new id that leads to nobody. May be repeated."""
+        self._forgotten.append(user_id)
         await self.flush()
         nobody = {"userId": ObjectId(), "sessionId": None, "address": None}
         # Whoever sends a made-up id can make themselves a target.

@@ -10,7 +10,7 @@ from typing import TypeVar
 import structlog
 from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
-from redis.asyncio import ConnectionPool
+from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as Client
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -35,7 +35,7 @@ class Redis:
 
     def __init__(self, client: Client | None) -> None:
         self.client = client
-        self._patient_pools: list[ConnectionPool] = []
+        self._patient_pools: list[BlockingConnectionPool] = []
         self._breakers = AsyncCircuitBreakerFactory(default_threshold=FAILURES_TO_OPEN, default_ttl=OPEN_SECONDS)
         self._breakers.add_listener(self._note)
 
@@ -56,11 +56,13 @@ class Redis:
         except FAILURES:
             return False
 
-    def patient_pool(self) -> ConnectionPool:
+    def patient_pool(self) -> BlockingConnectionPool:
         """For counting: a pause of this process looks like a slow Redis, and what was counted for nobody is lost to its caller."""
         assert self.client is not None  # noqa: S101 - asked for by who has seen it
-        options = {**self.client.connection_pool.connection_kwargs, "socket_timeout": PATIENCE_SECONDS}
-        pool = ConnectionPool(max_connections=CONNECTIONS, **options)
+        usual = self.client.connection_pool
+        options = {**usual.connection_kwargs, "socket_timeout": PATIENCE_SECONDS}
+        # More at once wait their turn: taken for a failure, a volley would have Redis left alone.
+        pool = BlockingConnectionPool(CONNECTIONS, PATIENCE_SECONDS, usual.connection_class, **options)
         self._patient_pools.append(pool)
         return pool
 
