@@ -372,7 +372,9 @@ def test_without_redis_each_process_admits_its_share(
     assert found["taskgraph_rate_limit_local_total"] > 0
 
 
-@pytest.mark.parametrize("url", ["rediss://127.0.0.1:1/0", "unix:///nowhere.sock", "valkeys://127.0.0.1:1/0", "redis://127.0.0.1:1/0"])
+@pytest.mark.parametrize(
+    "url", ["rediss://127.0.0.1:1/0", "unix:///nowhere.sock", "valkeys://127.0.0.1:1/0", "redis://127.0.0.1:1/0"]
+)
 def test_counting_goes_to_redis_by_the_same_kind_of_connection(settings: MakeSettings, url: str) -> None:
     cache = redis.connect(settings(redis_url=url))
     assert cache.client is not None
