@@ -388,7 +388,7 @@ def test_a_volley_from_one_socket_is_counted_in_redis(few: Server) -> None:
         with connected(few.ws_url, headers={"x-forwarded-for": address()}) as socket:
             for number in range(40):
                 socket.subscribe(TYPENAME, id=str(number))
-            ended = []
+            ended: list[str] = []
             while len(ended) < 40:
                 message = socket.receive()
                 ended += [] if message["type"] == "next" else [message["type"]]
