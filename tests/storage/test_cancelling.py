@@ -1,6 +1,7 @@
 """Tasks that are to end."""
 
 import asyncio
+import sys
 from contextlib import suppress
 
 import pytest
@@ -24,6 +25,32 @@ async def test_a_task_ends_although_a_cancellation_got_lost() -> None:
     answer.set_result(None)
     await cancelling.cancelled(task)
     assert task.cancelled()
+
+
+async def test_a_loop_heeds_a_cancellation_that_got_lost() -> None:
+    loop = asyncio.get_running_loop()
+    answers: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
+
+    async def ask_twice(*, heeding: bool) -> str:
+        for _ in range(2):
+            answers.put_nowait(answer := loop.create_future())
+            await asyncio.wait_for(answer, timeout=60)
+            if heeding:
+                cancelling.heed()
+        return "it was not heard of"
+
+    async def cancelled_while_answered(*, heeding: bool) -> asyncio.Task[str]:
+        task = asyncio.create_task(ask_twice(heeding=heeding))
+        (await answers.get()).set_result(None)
+        task.cancel()
+        if not heeding:
+            (await answers.get()).set_result(None)
+        await asyncio.wait({task})
+        return task
+
+    assert (await cancelled_while_answered(heeding=True)).cancelled()
+    # And in Python 3.12 and later nothing gets lost.
+    assert sys.version_info >= (3, 12) or (await cancelled_while_answered(heeding=False)).result() == "it was not heard of"
 
 
 async def test_a_task_that_takes_its_time_to_end_is_waited_for() -> None:

@@ -9,7 +9,7 @@ from bson import ObjectId
 
 from taskgraph.errors import Busy
 from taskgraph.settings import Settings
-from taskgraph.storage import clock, migrate, mongo, stored_events
+from taskgraph.storage import cancelling, clock, migrate, mongo, stored_events
 from taskgraph.storage.event_log import EventCursor
 from taskgraph.storage.mongo import Database
 from taskgraph.storage.stored_events import StoredEvents
@@ -94,3 +94,18 @@ async def test_a_position_that_never_comes_is_waited_for_in_vain_only_so_long(
     with pytest.raises(Busy):
         await log.of(ADA, after=EventCursor(0, 0), until=END, limit=10)
     assert await log.of(ObjectId(), after=EventCursor(0, 0), until=END, limit=10) == []
+
+
+async def test_the_end_of_such_a_wait_never_gets_lost(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In Python 3.11 a cancellation does, now and then, where PyMongo is just being answered."""
+    await put(db, 1, position=None)
+    waits = []
+    for number in range(100):
+        monkeypatch.setattr(stored_events, "SETTLE_SECONDS", 0.2 + number * 0.0013)
+        waits.append(asyncio.create_task(stored_events.settle(db, {})))
+        await asyncio.sleep(0)
+    _, endless = await asyncio.wait(waits, timeout=5)
+    for wait in endless:
+        await cancelling.cancelled(wait)
+    assert not endless
+    assert {type(wait.exception()) for wait in waits} == {Busy}

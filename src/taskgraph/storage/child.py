@@ -14,6 +14,7 @@ import structlog
 
 from taskgraph.errors import TaskgraphError
 from taskgraph.storage import tether
+from taskgraph.storage.cancelling import cancelled
 
 # Long, because mongod may have to replay a large journal after a crash.
 START_SECONDS = 60
@@ -86,9 +87,8 @@ class Child:
                 raise ChildEnded(self.name, process.returncode, self._log_file)
             ready.result()
         finally:
-            ready.cancel()
-            ended.cancel()
-            await asyncio.gather(ready, ended, return_exceptions=True)
+            await cancelled(ready)
+            await cancelled(ended)
 
     async def keep_alive(self) -> NoReturn:
         """Starts the server again, on the same data, whenever it ends by itself; ChildKeepsDying when that goes on and on."""
