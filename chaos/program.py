@@ -13,7 +13,6 @@ from pathlib import Path
 
 from bench import cores
 from bench.process import Process
-from taskgraph.storage import cancelling
 
 HOST = "127.0.0.1"
 START_SECONDS = 60
@@ -75,7 +74,6 @@ class Program:
                 while not await self.is_ready():
                     if not process.is_running:
                         raise NotReady(f"{self.name} ended:\n{process.log_tail()}")
-                    cancelling.heed()
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise NotReady(f"{self.name} was not ready within {START_SECONDS} s:\n{process.log_tail()}") from None
@@ -115,8 +113,7 @@ async def until(is_true: Callable[[], Awaitable[bool]], *, what: str, within_sec
     began = time.monotonic()
     try:
         async with asyncio.timeout(within_seconds):
-            while not await is_true():
-                cancelling.heed()
+            while not await is_true():  # noqa: ASYNC110 - another process sets no event
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
         raise NotReady(f"not within {within_seconds:g} s: {what}") from None

@@ -20,7 +20,7 @@ from taskgraph.server.gate import Caller, Gate, OperationContext, Reply
 from taskgraph.server.parameters import Parameters
 from taskgraph.server.socket import Disconnected, Socket
 from taskgraph.server.streams import Streams
-from taskgraph.storage import cancelling, clock, mongo
+from taskgraph.storage import clock, mongo
 from taskgraph.storage.event_hub import SlowListener
 
 PROTOCOL = "graphql-transport-ws"
@@ -270,7 +270,6 @@ class Connection:
                 async for message in messages:
                     payload = channel.rendered(message) or await channel.payload(message, new_context)
                     await self._send_text(f"{beginning}{payload}}}")
-                    cancelling.heed(task)
         except SlowListener as error:
             raise CloseSocket(4411, "Slow consumer: resume from the last cursor") from error
         finally:

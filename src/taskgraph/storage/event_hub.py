@@ -228,7 +228,7 @@ class EventHub:
             yield Checkpoint(listener.start, clock.now())
         while listener.start < self._reaches_back_to:
             until = self._position
-            # Whoever leaves meanwhile would break a connection to MongoDB, and in Python 3.11 not always be let go.
+            # Shielded: whoever leaves meanwhile would take a connection to MongoDB along.
             stored = await asyncio.shield(self._stored.of(user_id, after=listener.start, until=until, limit=STORED_BATCH))
             for event in stored:
                 if listener.wanted(event.document):

@@ -21,6 +21,9 @@ from pymongo.write_concern import WriteConcern
 
 from taskgraph.errors import ConfigurationError
 from taskgraph.settings import Settings
+from taskgraph.storage import cancelling
+
+cancelling.mend()
 
 Document = dict[str, Any]
 Collection = AsyncCollection[Document]

@@ -14,7 +14,7 @@ from bson import ObjectId
 
 from taskgraph.errors import BadUserInput, Busy
 from taskgraph.settings import Settings
-from taskgraph.storage import cancelling, clock, expiry
+from taskgraph.storage import clock, expiry
 from taskgraph.storage.event_log import COLLECTION, MAX_INDEX, PURGE_INDEX, EventCursor, LoggedEvent
 from taskgraph.storage.mongo import Database, Document
 
@@ -52,7 +52,6 @@ async def settle(db: Database, condition: Mapping[str, Any]) -> None:
         async with asyncio.timeout(SETTLE_SECONDS):
             while ids := [each["_id"] for each in await db[COLLECTION].find(waiting, {"_id": 1}).to_list()]:
                 waiting = {"_id": {"$in": ids}, "position": None}
-                cancelling.heed()
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError as error:
         late = "The latest events have no place in the log yet; try again shortly."
