@@ -47,6 +47,7 @@ ORDER = {
             "gate",
             "frames",
             "socket",
+            "waiting",
             "deadline",
             "attendance",
             "enums",

@@ -26,7 +26,7 @@ from taskgraph import logs
 from taskgraph.app import create_app
 from taskgraph.errors import ConfigurationError, TaskgraphError
 from taskgraph.server import trusted_documents
-from taskgraph.server.bounded_protocol import Arrivals, BoundedProtocol, PlainWebSocketProtocol
+from taskgraph.server.bounded_protocol import BoundedProtocol, Connections, PlainWebSocketProtocol
 from taskgraph.server.security_headers import SecurityHeaders
 from taskgraph.settings import DEVELOPMENT_SECRET, Settings, load
 from taskgraph.storage import migrate, mongo, tether
@@ -134,7 +134,9 @@ def config(app: str | Callable[[], ASGIApp], settings: Settings, *, workers: int
         else {"proxy_headers": False}  # Otherwise every caller could choose the address it is limited by.
     )
     # A class to uvicorn, which calls it for each connection.
-    http: Any = functools.partial(BoundedProtocol, arrivals=Arrivals(), security=SecurityHeaders(settings))
+    http: Any = functools.partial(
+        BoundedProtocol, connections=Connections(idle_seconds=KEEP_ALIVE_SECONDS), security=SecurityHeaders(settings)
+    )
     return uvicorn.Config(
         app,
         factory=True,

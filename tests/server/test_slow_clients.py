@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from taskgraph import serve
 from taskgraph.server import bounded_protocol
+from taskgraph.server.bounded_protocol import BoundedProtocol, Connections
 from tests.conftest import MakeSettings, Server, Someone, migrated, served
 from tests.live.sockets import connected
 from tests.people import Person
@@ -224,16 +226,29 @@ def test_of_too_many_unfinished_requests_the_longest_awaited_goes(server: Server
 
 
 def test_those_who_leave_are_forgotten(server: Server) -> None:
-    arrivals = bounded_protocol.Arrivals
-    known: list[bounded_protocol.Arrivals] = []
+    known: list[Connections] = []
     with pytest.MonkeyPatch.context() as patch:
-        add = arrivals.add
+        await_request = Connections.await_request
 
-        def noted(self: bounded_protocol.Arrivals, protocol: bounded_protocol.BoundedProtocol) -> None:
+        def noted(self: Connections, protocol: BoundedProtocol) -> None:
             known.append(self)
-            add(self, protocol)
+            await_request(self, protocol)
 
-        patch.setattr(arrivals, "add", noted)
+        patch.setattr(Connections, "await_request", noted)
         with opened(server.url, LINE):
             assert eventually(lambda: bool(known))
-        assert eventually(lambda: not known[0]._until)
+        assert eventually(lambda: not known[0]._arriving)
+
+
+def test_a_connection_that_is_not_used_again_is_closed(settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "KEEP_ALIVE_SECONDS", 1.0)
+    made = settings()
+    migrated(made)
+    with served(made) as url, opened(url) as client:
+        for _ in range(3):
+            client.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert status(client.recv(65536)) == "HTTP/1.1 200 OK"
+            time.sleep(0.6)
+        began = time.monotonic()
+        assert client.recv(65536) == b""
+        assert time.monotonic() - began < 2

@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from taskgraph.server.frames import FramesProtocol
 from taskgraph.server.one_write import OneWriteProtocol
+from taskgraph.server.waiting import Waiting
 
 REQUEST_SECONDS = 20.0
 # Requests that one process waits for at a time; for more, those that have taken longest must go.
@@ -23,34 +24,22 @@ TAKE_SECONDS = 60.0
 MAPPED = "::ffff:"
 
 
-class Arrivals:
-    """The connections of one process on which a request has not arrived in full, the longest awaited first."""
+class Connections:
+    """Those of one process that wait for something of their clients: for the rest of a request, or for the next one."""
 
-    def __init__(self) -> None:
-        self._until: dict[BoundedProtocol, float] = {}
-        self._timer: asyncio.TimerHandle | None = None
+    def __init__(self, *, idle_seconds: float) -> None:
+        self._arriving: Waiting[BoundedProtocol] = Waiting(REQUEST_SECONDS, BoundedProtocol.give_up)
+        self.idle: Waiting[BoundedProtocol] = Waiting(idle_seconds, BoundedProtocol.timeout_keep_alive_handler)
 
-    def add(self, protocol: "BoundedProtocol") -> None:
+    def await_request(self, protocol: "BoundedProtocol") -> None:
         """Its time begins."""
-        loop = protocol.loop
-        self._until[protocol] = loop.time() + REQUEST_SECONDS
-        if self._timer is None:
-            self._timer = loop.call_later(REQUEST_SECONDS, self._end_overdue, loop)
-        if len(self._until) > REQUESTS:
-            next(iter(self._until)).give_up()
+        self._arriving.add(protocol)
+        if len(self._arriving) > REQUESTS:
+            self._arriving.end_longest()
 
-    def remove(self, protocol: "BoundedProtocol") -> None:
+    def request_is_here(self, protocol: "BoundedProtocol") -> None:
         """It has arrived, or the connection is gone."""
-        self._until.pop(protocol, None)
-
-    def _end_overdue(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = None
-        while self._until:
-            protocol, until = next(iter(self._until.items()))
-            if until > loop.time():
-                self._timer = loop.call_at(until, self._end_overdue, loop)
-                return
-            protocol.give_up()
+        self._arriving.remove(protocol)
 
 
 class HeadTooLarge(Exception):
@@ -62,9 +51,9 @@ class BoundedProtocol(OneWriteProtocol):
 
     cycle: RequestResponseCycle | None  # type: ignore[assignment]  # there is none at first, whatever uvicorn declares
 
-    def __init__(self, *given: Any, arrivals: Arrivals, **named: Any) -> None:
+    def __init__(self, *given: Any, connections: Connections, **named: Any) -> None:
         super().__init__(*given, **named)
-        self._arrivals = arrivals
+        self._waiting = connections
         self._is_awaited = self._is_too_large = self._is_upgraded = False
         self._head_bytes = self._segment_bytes = 0
         # uvicorn makes a new list for each head.
@@ -81,6 +70,7 @@ class BoundedProtocol(OneWriteProtocol):
         """Nothing is."""
         self._request_is_here()
         self._is_taken()
+        self._waiting.idle.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -138,6 +128,19 @@ class BoundedProtocol(OneWriteProtocol):
         super().resume_writing()
         self._is_taken()
 
+    def on_response_complete(self) -> None:
+        """The next request is awaited; for that uvicorn makes a timer each time."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
+            self._waiting.idle.add(self)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Of uvicorn, called when more has come."""
+        self._waiting.idle.remove(self)
+
     def timeout_keep_alive_handler(self) -> None:
         """An answer that is still there by now would be waited for without end."""
         if self.transport.get_write_buffer_size():
@@ -162,12 +165,12 @@ class BoundedProtocol(OneWriteProtocol):
     def _await_request(self) -> None:
         if not self._is_awaited:
             self._is_awaited = True
-            self._arrivals.add(self)
+            self._waiting.await_request(self)
 
     def _request_is_here(self) -> None:
         if self._is_awaited:
             self._is_awaited = False
-            self._arrivals.remove(self)
+            self._waiting.request_is_here(self)
 
     def _is_taken(self) -> None:
         if self._taking is not None:
