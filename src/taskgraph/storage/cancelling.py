@@ -28,7 +28,7 @@ def mend() -> None:
             vars(module)["wait_for"] = _wait_for
 
 
-async def cancelled(task: asyncio.Future[Any]) -> None:
+async def cancelled(task: asyncio.Task[Any]) -> None:
     """Cancels the task and returns when it has ended, however it did."""
     task.cancel()
     await asyncio.wait({task})

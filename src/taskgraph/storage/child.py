@@ -14,7 +14,6 @@ import structlog
 
 from taskgraph.errors import TaskgraphError
 from taskgraph.storage import tether
-from taskgraph.storage.cancelling import cancelled
 
 # Long, because mongod may have to replay a large journal after a crash.
 START_SECONDS = 60
@@ -87,8 +86,9 @@ class Child:
                 raise ChildEnded(self.name, process.returncode, self._log_file)
             ready.result()
         finally:
-            await cancelled(ready)
-            await cancelled(ended)
+            ready.cancel()
+            ended.cancel()
+            await asyncio.gather(ready, ended, return_exceptions=True)
 
     async def keep_alive(self) -> NoReturn:
         """Starts the server again, on the same data, whenever it ends by itself; ChildKeepsDying when that goes on and on."""
