@@ -67,7 +67,9 @@ class Standing:
 
 
 class RateLimited(RequestError):
-    """RATE_LIMITED; nothing was run, and nothing taken from this window, unless another was faster by a moment. Over HTTP also status 429 and a Retry-After header."""
+    """RATE_LIMITED; nothing was run, and nothing taken from this window, unless another was faster by a moment. Over HTTP also status 429
+    and a Retry-After header.
+    """
 
     code = "RATE_LIMITED"
 
@@ -167,10 +169,12 @@ class RateLimits:
         if stats.remaining == window.limit:
             left_seconds = window.seconds if points else 0.0
         fits = points <= remaining
-        taken = fits
-        if told := owed + (points if fits else 0):
-            taken = await limiter.hit(item, key, cost=told) and fits
-        return taken, remaining - points if taken else (0 if fits else remaining), left_seconds
+        told = owed + (points if fits else 0)
+        is_counted = await limiter.hit(item, key, cost=told) if told else True
+        if not fits:
+            return False, remaining, left_seconds
+        # Else another was faster by a moment.
+        return is_counted, remaining - points if is_counted else 0, left_seconds
 
     def _take_here(self, window: Window, name: str, points: int) -> tuple[bool, int, float]:
         """From this process's share. Nothing is awaited in between, so this is one step, too."""
