@@ -30,20 +30,20 @@ class Parameters:
             raise BadUserInput("The request must be a JSON object with a query.")
         query, name, variables = sent.get("query"), sent.get("operationName"), sent.get("variables")
         extensions = sent.get("extensions")
-        if not isinstance(extensions, dict | None):
+        if extensions is not None and not isinstance(extensions, dict):
             raise BadUserInput("extensions must be an object or null.")
         document_id = named(sent.get("documentId"), extensions)
         if not query and document_id is not None:
             query = ""
         elif not isinstance(query, str) or not query.strip():
             raise BadUserInput("query must be a GraphQL document in a string.")
-        if not isinstance(name, str | None):
+        if name is not None and not isinstance(name, str):
             raise BadUserInput("operationName must be a string or null.")
-        if not isinstance(variables, dict | None):
+        if variables is not None and not isinstance(variables, dict):
             raise BadUserInput("variables must be an object or null.")
         if variables:
             check_variables(variables)
         read_after = extensions.get("readAfter") if extensions else None
-        if not isinstance(read_after, str | None):
+        if read_after is not None and not isinstance(read_after, str):
             raise BadUserInput("extensions.readAfter must be a cursor that a payload or an event gave, or null.")
         return cls(query, name or None, variables, read_after, document_id)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from bson import ObjectId
 
 from taskgraph.storage.mongo import Database, Document, Projection, only
-from taskgraph.storage.paging import Page, Window, matching, page_of, stages
+from taskgraph.storage.paging import Order, Page, Window, matching, page_of, stages
 from taskgraph.tasks.criteria import PLAIN, Criteria
 from taskgraph.tasks.model import CLOSED, TaskStatus
 
@@ -73,7 +73,7 @@ async def page(db: Database, viewer_id: ObjectId, *, criteria: Criteria, window:
     """One page of the tasks that meet the criteria; one query, no count."""
     conditions = [{"ownerId": viewer_id}, *criteria.conditions]
     pipeline = stages(window, conditions, collection="tasks", is_merged=criteria.include_deleted)
-    pipeline += _projected(projection, window)
+    pipeline += _projected(projection, window.order)
     return page_of(window, await _in_one_reply(db, pipeline, window.limit))
 
 
@@ -83,6 +83,8 @@ async def pages(db: Database, keys: Sequence[PageKey], projection: Projection = 
     No other criteria, so that each page reads little more than its size and none keeps the others waiting. Together they cost
     both sides less than alone: four pages 60 % less here and 40 % less in MongoDB.
     """
+    if len(keys) <= PAGES_TOGETHER:
+        return await _pages_together(db, keys, projection)
     parts = [keys[start : start + PAGES_TOGETHER] for start in range(0, len(keys), PAGES_TOGETHER)]
     found = await asyncio.gather(*(_pages_together(db, part, projection) for part in parts))
     return [page for part in found for page in part]
@@ -105,9 +107,9 @@ async def search(
         {"$match": matches},
         {"$addFields": {"score": {"$meta": "textScore"}}},
         {"$match": matching(window, [{}])},
-        {"$sort": dict(window.sort)},
+        {"$sort": window.sort},
         {"$limit": window.limit},
-        *_projected(projection, window),
+        *_projected(projection, window.order),
     ]
     return page_of(window, await _in_one_reply(db, pipeline, window.limit))
 
@@ -173,10 +175,11 @@ async def subtask_summaries(db: Database, parents: Sequence[TaskKey], _projectio
 async def _pages_together(db: Database, keys: Sequence[PageKey], projection: Projection) -> list[Page]:
     # Whose they are is known, and to read an id costs a call of Python's: it is put back below.
     sent = None if projection is None else projection - {"ownerId"}
+    projected = {order: _projected(sent, order) for order in {key.window.order for key in keys}}
     pipelines = [
         [
             *stages(key.window, [{"ownerId": key.owner_id}, *PLAIN.conditions], collection="tasks"),
-            *_projected(sent, key.window),
+            *projected[key.window.order],
             {"$set": {PAGE_NUMBER: number}},
         ]
         for number, key in enumerate(keys)
@@ -198,7 +201,7 @@ async def _subtasks_alike(
     wanted = matching(window, [_children(parents), *criteria.conditions])
     keys = only(projection, window.order.key)
     output = "$$ROOT" if keys is None else {key: f"${key}" for key in keys}
-    top = {"$topN": {"n": window.limit, "sortBy": dict(window.sort), "output": output}}
+    top = {"$topN": {"n": window.limit, "sortBy": window.sort, "output": output}}
     group = {"_id": {"ownerId": "$ownerId", "parentId": "$parentId"}, "tasks": top}
     groups = await _in_one_reply(db, [{"$match": wanted}, {"$group": group}], len(parents))
     return {TaskKey(each["_id"]["ownerId"], each["_id"]["parentId"]): each["tasks"] for each in groups}
@@ -219,9 +222,9 @@ async def _in_one_reply(db: Database, pipeline: list[Document], at_most: int) ->
     return await cursor.to_list()
 
 
-def _projected(projection: Projection, window: Window) -> list[Document]:
+def _projected(projection: Projection, order: Order) -> list[Document]:
     """The last stage of a page: what cursors are made of is always there."""
-    keys = only(projection, window.order.key)
+    keys = only(projection, order.key)
     return [] if keys is None else [{"$project": keys}]
 
 
