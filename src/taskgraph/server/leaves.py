@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 from graphql import GraphQLEnumType, GraphQLLeafType
 
 from taskgraph.server.plan import Deoptimised
@@ -26,6 +27,8 @@ PASSING_TEXTS = {
     "Boolean": "type(it := {value}) is bool",
     "Int": f"type(it := {{value}}) is int and {MIN_INT} <= it <= {MAX_INT}",
 }
+# What rfc3339 does with most of them, without a call for each.
+DATE_TIME_TEXT = "({dumps}(it)[1:24].decode() + 'Z' if (it := {value}).microsecond else {rfc3339}(it))"
 
 
 def output(source: Source, kind: GraphQLLeafType, value: str) -> str:
@@ -36,7 +39,7 @@ def output(source: Source, kind: GraphQLLeafType, value: str) -> str:
         names = {member.value: name for name, member in kind.values.items()}
         return f"{source.name(names)}[{value}]"
     if kind.name == "DateTime":
-        return f"{source.name(rfc3339)}({value})"
+        return DATE_TIME_TEXT.format(value=value, dumps=source.name(orjson.dumps), rfc3339=source.name(rfc3339))
     coerced = source.name(_coercion(kind))
     if (passes := PASSING_TEXTS.get(kind.name)) is not None:
         return f"(it if {passes.format(value=value)} else {coerced}(it))"
