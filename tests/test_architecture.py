@@ -25,6 +25,7 @@ ORDER = {
             "mongo",
             "redis",
             "merged_reads",
+            "loader",
             "versions",
             "expiry",
             "audit_log",

@@ -1,11 +1,9 @@
 """What one operation works with: who asks, the open resources, and reads that are batched for as long as the operation lasts."""
 
-import asyncio
 import uuid
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from bson import ObjectId
 from starlette.requests import HTTPConnection
@@ -17,11 +15,11 @@ from taskgraph.settings import Settings
 from taskgraph.storage import clock
 from taskgraph.storage.audit_log import AuditLog, Trail
 from taskgraph.storage.group_commit import Commits, GroupCommit
-from taskgraph.storage.merged_reads import Answer, Batch, MergedReads
-from taskgraph.storage.mongo import Database, Projection
+from taskgraph.storage.loader import Loader
+from taskgraph.storage.merged_reads import MergedReads
+from taskgraph.storage.mongo import Database
 
 Kind = TypeVar("Kind")
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +60,7 @@ class Context:
         self.cost = cost
         self._viewer = viewer
         self.connection = connection
-        self._merged = resources[MergedReads]
-        # By batch and key: what is read of it, together with which others, and where among them.
-        self._asked: dict[Any, dict[Any, tuple[Projection, Answer[Any], int]]] = {}
+        self.loader = Loader(resources[MergedReads])
         self._now: datetime | None = None
         self._trail: Trail | None = None
         self._request_id: str | None = None
@@ -131,42 +127,10 @@ class Context:
         """How the mutation that is running writes."""
         return Commits(self.resources[GroupCommit], self.trail)
 
-    async def load(self, batch: Batch[Value], key: Hashable, projection: Projection = None) -> Value:
-        """One value of a batched read; all keys that are asked for in one turn of the event loop become one call of `batch`."""
-        return (await self.load_many(batch, [key], projection))[0]
-
-    async def load_many(self, batch: Batch[Value], keys: Sequence[Hashable], projection: Projection = None) -> list[Value]:
-        """Many values of a batched read, in the order of the keys; read together with what other operations ask for just now."""
-        asked = self._asked.setdefault(batch, {})
-        found, answer = [], None
-        new: list[Hashable] = []
-        for key in keys:
-            entry = asked.get(key)
-            if entry is None or not _covers(entry[0], projection):
-                answer = answer or self._merged.load(batch, new, projection)
-                entry = asked[key] = (projection, answer, len(new))
-                new.append(key)
-            found.append(entry)
-        try:
-            for each in dict.fromkeys(answer for _, answer, _ in found):
-                # Shielded: graphql-core cancels the siblings of a field that failed, and another field may wait for the same.
-                await asyncio.shield(each)
-        except BaseException:
-            # What failed is not remembered; the next to ask reads it anew.
-            for key in keys:
-                asked.pop(key, None)
-            raise
-        return [answer.result()[position] for _, answer, position in found]
-
     def forget(self) -> None:
         """Drops what was read, after a write."""
-        self._asked.clear()
+        self.loader.forget()
         self._now = None
-
-
-def _covers(held: Projection, wanted: Projection) -> bool:
-    """Whether what was read with one projection has all that another asks for."""
-    return held is None or (wanted is not None and held >= wanted)
 
 
 Info = FieldInfo[Context, None]

@@ -105,21 +105,21 @@ async def _find(context: Context, text: str) -> Node | None:
 
 async def _user(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
     """Nobody but the viewer, until people share something."""
-    document = await context.load(account_reads.users_by_id, key.id) if key.id == viewer.id else None
+    document = await context.loader.load(account_reads.users_by_id, key.id) if key.id == viewer.id else None
     return accounts.User(document=document) if document else None
 
 
 async def _session(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
     # Sessions change without a new version of the viewer's data.
     context.is_repeatable = False
-    document = await context.load(sessions.sessions_by_key, (viewer.id, key.id))
+    document = await context.loader.load(sessions.sessions_by_key, (viewer.id, key.id))
     return accounts.Session(document=document) if document else None
 
 
 async def _audit_entry(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
     # Entries come without a new version of the viewer's data.
     context.is_repeatable = False
-    document = await context.load(audit.entries_by_key, (viewer.id, key.id))
+    document = await context.loader.load(audit.entries_by_key, (viewer.id, key.id))
     return audit_schema.AuditEntry(document=document) if document else None
 
 
@@ -128,7 +128,7 @@ async def _task(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
 
 
 async def _event(context: Context, viewer: Viewer, key: NodeKey) -> Node | None:
-    document = await context.load(history.events_by_key, EventKey(viewer.id, key.id))
+    document = await context.loader.load(history.events_by_key, EventKey(viewer.id, key.id))
     return task_schema.shown_event(stored_events.logged(document)) if document else None
 
 

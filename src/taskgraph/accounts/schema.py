@@ -227,7 +227,7 @@ class Query:
     async def viewer(self, info: Info) -> User | None:
         """Read, because the account may have changed since the token was made."""
         viewer = info.context.viewer_or_none
-        document = await info.context.load(reads.users_by_id, viewer.id, info.projection) if viewer else None
+        document = await info.context.loader.load(reads.users_by_id, viewer.id, info.projection) if viewer else None
         return User(document=document) if document else None
 
     @strawberry.field(

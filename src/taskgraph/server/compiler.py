@@ -337,24 +337,12 @@ class Compilation:
         """What resolvers are told. The path is that of the field's place in the operation, without positions in lists."""
         nodes, path = [each.node for each in selected.details], Path(None, selected.key, selected.parent.name)
         fragments = {fragment: each.definition for fragment, each in self._fragments.items()}
+        of_field = (selected.name, nodes, selected.definition.type, selected.parent, path, self._core, fragments)
+        operation = self._operation
 
         def info(run: Run) -> GraphQLResolveInfo[Any]:
-            return GraphQLResolveInfo(
-                field_name=selected.name,
-                field_nodes=nodes,
-                return_type=selected.definition.type,
-                parent_type=selected.parent,
-                path=path,
-                schema=self._core,
-                fragments=fragments,
-                root_value=run.source,
-                operation=self._operation,
-                variable_values=run.variables,
-                context=run.context,
-                is_awaitable=isawaitable,  # type: ignore[arg-type]  # a TypeIs is a TypeGuard, and more
-                abort_signal=None,
-                async_helpers=None,  # type: ignore[arg-type]  # no resolver of ours uses them
-            )
+            # By position, which takes half the time. No resolver of ours uses the last two: abort signal and asynchronous helpers.
+            return GraphQLResolveInfo(*of_field, run.source, operation, run.variables, run.context, isawaitable, None, None)  # type: ignore[arg-type]
 
         return info
 
@@ -362,7 +350,7 @@ class Compilation:
 async def _load(reading: Reading[Any], sources: Sequence[Any], run: Run, projection: Projection) -> Sequence[Any]:
     keys = [reading.key(source) for source in sources]
     wanted = [key for key in keys if key is not None]
-    loaded = iter(await run.context.load_many(reading.batch, wanted, projection) if wanted else ())
+    loaded = iter(await run.context.loader.load_many(reading.batch, wanted, projection) if wanted else ())
     return [reading.show(source, None if key is None else next(loaded)) for source, key in zip(sources, keys, strict=True)]
 
 

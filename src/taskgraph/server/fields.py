@@ -93,7 +93,7 @@ def batched(plan: Callable[..., Reading[Any]], description: str, *, reads: Seque
     async def read(self: Any, **arguments: Any) -> Any:
         reading = plan(**arguments)
         key = reading.key(self)
-        return reading.show(self, None if key is None else await arguments[info_name].context.load(reading.batch, key))
+        return reading.show(self, None if key is None else await arguments[info_name].context.loader.load(reading.batch, key))
 
     source = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     read.__signature__ = signature.replace(parameters=[source, *signature.parameters.values()])  # type: ignore[attr-defined]

@@ -241,13 +241,13 @@ class Mutation:
 
 async def _page(info: Info, viewer_id: ObjectId, criteria: Criteria, window: Window) -> Page:
     if criteria.is_plain:
-        return await info.context.load(reads.pages, PageKey(viewer_id, window), info.projection)
+        return await info.context.loader.load(reads.pages, PageKey(viewer_id, window), info.projection)
     return await reads.page(info.context.db, viewer_id, criteria=criteria, window=window, projection=info.projection)
 
 
 async def find_task(context: Context, key: TaskKey, projection: Projection = None) -> Task | None:
     """The task, deleted or not; None when it is not there or not this owner's."""
-    document = await context.load(reads.tasks_by_key, key, projection)
+    document = await context.loader.load(reads.tasks_by_key, key, projection)
     return Task(document=document) if document else None
 
 

@@ -106,7 +106,7 @@ def _subtasks(
     window = paging.window(order_of(order_by), first=first, after=after, last=last, before=before)
 
     def show(task: "Task", page: Page) -> TaskConnection:
-        count = functools.partial(info.context.load, reads.subtask_counts, SubtaskCountKey(task.key, criteria))
+        count = functools.partial(info.context.loader.load, reads.subtask_counts, SubtaskCountKey(task.key, criteria))
         return TaskConnection(page=page, count=count)
 
     return Reading(reads.subtasks, lambda task: SubtasksKey(task.key, criteria, window), show)
