@@ -18,7 +18,8 @@ from taskgraph.tasks.criteria import PLAIN, Criteria
 from taskgraph.tasks.model import CLOSED, TaskStatus
 
 Key = TypeVar("Key", bound=Hashable)
-PAGES_TOGETHER = 16
+# Of 16 together a page costs 4 to 6 % more here and 8 % more in MongoDB, with 8 to 128 connections, and comes no sooner.
+PAGES_TOGETHER = 32
 PAGE_NUMBER = "pageNumber"
 
 
