@@ -9,6 +9,7 @@ import pytest
 from pymongo import MongoClient
 
 from taskgraph.storage import clock
+from taskgraph.tasks import reads
 from taskgraph.tasks.model import Dependency
 from tests.conftest import MakeSettings, Someone
 from tests.people import Person
@@ -227,6 +228,20 @@ def test_aliases_share_their_reads(application: Watched, ada: Person, sent: Call
         f'a{number}: task(id: "{shown_id(each)}") {{ title owner {{ name }} }}' for number, each in enumerate(stored)
     )
     assert sent(f"{{ {aliased} }}") == ["find tasks", "find users"]
+
+
+def test_pages_are_read_together_but_never_more_than_so_many(
+    application: Watched, ada: Person, sent: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    application.mongo["tasks"].insert_many(
+        task(ada, str(number), created=LONG_AGO + timedelta(days=number)) for number in range(25)
+    )
+    document = " ".join(f"page{size}: tasks(first: {size}) {{ nodes {{ title }} }}" for size in range(1, 21))
+    assert sent(f"{{ {document} }}") == ["aggregate tasks"]
+    monkeypatch.setattr(reads, "PAGES_TOGETHER", 8)
+    assert sent(f"{{ {document} }}") == ["aggregate tasks"] * 3
+    titles = {alias: [each["title"] for each in page["nodes"]] for alias, page in data(ada, f"{{ {document} }}").items()}
+    assert titles == {f"page{size}": [str(24 - place) for place in range(size)] for size in range(1, 21)}
 
 
 def required(field: dict[str, Any]) -> list[str]:
