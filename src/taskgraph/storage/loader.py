@@ -20,7 +20,7 @@ class Loader:
         self._asked: dict[Batch[Any], dict[Hashable, Asked]] = {}
 
     async def load(self, batch: Batch[Value], key: Hashable, projection: Projection = None) -> Value:
-        """One value of a batched read; all keys that are asked for in one turn of the event loop become one call of `batch`."""
+        """One value of a batched read."""
         asked = self._asked.setdefault(batch, {})
         held = asked.get(key)
         if held is None or not _covers(held[0], projection):
@@ -28,12 +28,13 @@ class Loader:
         _, answer, position = held
         try:
             values: list[Value] = await answer
-        except BaseException as error:
-            _drop(asked, [(key, held)])
-            if _is_meant_for_another(error):
-                return await self.load(batch, key, projection)
-            raise
-        return values[position]
+        except (Exception, asyncio.CancelledError) as error:
+            _forget_failed(asked, [key])
+            if not _is_meant_for_another(error):
+                raise
+        else:
+            return values[position]
+        return await self.load(batch, key, projection)
 
     async def load_many(self, batch: Batch[Value], keys: Sequence[Hashable], projection: Projection = None) -> list[Value]:
         """Many values of a batched read, in the order of the keys."""
@@ -51,12 +52,13 @@ class Loader:
         try:
             for each in dict.fromkeys(answer for _, answer, _ in found):
                 await each
-        except BaseException as error:
-            _drop(asked, zip(keys, found, strict=True))
-            if _is_meant_for_another(error):
-                return await self.load_many(batch, keys, projection)
-            raise
-        return [answer.result()[position] for _, answer, position in found]
+        except (Exception, asyncio.CancelledError) as error:
+            _forget_failed(asked, keys)
+            if not _is_meant_for_another(error):
+                raise
+        else:
+            return [answer.result()[position] for _, answer, position in found]
+        return await self.load_many(batch, keys, projection)
 
     def forget(self) -> None:
         """What is asked for from now on is read anew."""
@@ -68,16 +70,23 @@ def _covers(held: Projection, wanted: Projection) -> bool:
     return held is None or (wanted is not None and held >= wanted)
 
 
-def _drop(asked: dict[Hashable, Asked], ended: Iterable[tuple[Hashable, Asked]]) -> None:
-    """What failed is not remembered, so that the next to ask reads it anew; unless somebody has done so already."""
-    for key, held in ended:
-        if asked.get(key) is held:
+def _forget_failed(asked: dict[Hashable, Asked], keys: Iterable[Hashable]) -> None:
+    """The next to ask reads them anew."""
+    for key in keys:
+        held = asked.get(key)
+        if held is not None and _has_failed(held[1]):
             del asked[key]
+
+
+def _has_failed(answer: Answer[Any]) -> bool:
+    return answer.done() and (answer.cancelled() or answer.exception() is not None)
 
 
 def _is_meant_for_another(error: BaseException) -> bool:
     """Whether it is the cancellation of another field that waited for the same: graphql-core cancels the siblings of one that failed.
     To shield what may be shared would cost every read another future, and this happens seldom.
     """
+    if not isinstance(error, asyncio.CancelledError):
+        return False
     task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling()
+    return task is not None and not task.cancelling()
